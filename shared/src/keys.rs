@@ -1,0 +1,182 @@
+//! Names in Redis, and the partition each channel belongs to.
+//!
+//! With one partition a channel `user:42` is `sse:user:42`: Pub/Sub channel and history stream alike, so both fall in one
+//! slot. With more, names carry the partition as a hash tag, `sse:{7}:user:42`, so that everything a partition needs
+//! lives in one slot. The cluster's own keys have a dot after the prefix: `sse.clock`.
+
+use std::fmt::Write as _;
+
+use crate::channel::Channel;
+
+/// Prefix where none is set.
+pub const DEFAULT_PREFIX: &str = "sse";
+/// Longest prefix, in bytes.
+pub const MAX_PREFIX_BYTES: usize = 32;
+/// Most partitions: a Redis Cluster has no more slots.
+pub const MAX_PARTITIONS: u16 = 16_384;
+
+/// CRC16 as Redis Cluster computes it (XMODEM: polynomial 0x1021, no reflection, initial value 0).
+const CRC16: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_XMODEM);
+
+/// Builds names for one prefix and one number of partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    prefix: String,
+    partitions: u16,
+}
+
+/// A setting that cannot make names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// Not `[A-Za-z0-9_-]{1,32}`.
+    #[error("a key prefix is 1 to {MAX_PREFIX_BYTES} of A-Z a-z 0-9 _ -")]
+    Prefix,
+    /// None, or more than [`MAX_PARTITIONS`].
+    #[error("the number of partitions is 1 to {MAX_PARTITIONS}")]
+    Partitions,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { prefix: DEFAULT_PREFIX.to_owned(), partitions: 1 }
+    }
+}
+
+impl Keys {
+    /// Checks both settings.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn new(prefix: &str, partitions: u16) -> Result<Self, KeysError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(allowed) {
+            return Err(KeysError::Prefix);
+        }
+        if !(1..=MAX_PARTITIONS).contains(&partitions) {
+            return Err(KeysError::Partitions);
+        }
+        Ok(Self { prefix: prefix.to_owned(), partitions })
+    }
+
+    /// Number of partitions, at least 1.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// The channel's partition: CRC16 of its name modulo the number of partitions.
+    #[must_use]
+    pub fn partition(&self, channel: &Channel) -> u16 {
+        CRC16.checksum(channel.as_str().as_bytes()) % self.partitions
+    }
+
+    /// Pub/Sub channel and history stream: `sse:user:42`, `sse:{7}:user:42`.
+    #[must_use]
+    pub fn channel(&self, channel: &Channel) -> String {
+        let mut key = self.prefix.clone();
+        if self.partitions > 1 {
+            // Writing to a String cannot fail.
+            let _ = write!(key, ":{{{}}}", self.partition(channel));
+        }
+        key + ":" + channel.as_str()
+    }
+
+    /// The partition's clock: `sse.clock`, `sse.{7}.clock`.
+    #[must_use]
+    pub fn clock(&self, partition: u16) -> String {
+        self.internal(partition, "clock")
+    }
+
+    /// Last position of a channel: `sse.last:user:42`.
+    #[must_use]
+    pub fn last(&self, channel: &Channel) -> String {
+        self.of_channel("last", channel)
+    }
+
+    /// Position of the event that was published with the idempotency key `once`: `sse.once:user:42:<once>`.
+    #[must_use]
+    pub fn once(&self, channel: &Channel, once: &str) -> String {
+        self.of_channel("once", channel) + ":" + once
+    }
+
+    /// Cancellation of a channel's producer: `sse.cancel:user:42`, key and Pub/Sub channel.
+    #[must_use]
+    pub fn cancel(&self, channel: &Channel) -> String {
+        self.of_channel("cancel", channel)
+    }
+
+    /// The Pub/Sub channel on which a node hears itself: `sse.node:<node>`, `sse.{7}.node:<node>`.
+    #[must_use]
+    pub fn node(&self, partition: u16, node: &str) -> String {
+        self.internal(partition, "node:") + node
+    }
+
+    /// The Pub/Sub channel of commands to all nodes: `sse.control`.
+    #[must_use]
+    pub fn control(&self) -> String {
+        format!("{}.control", self.prefix)
+    }
+
+    fn of_channel(&self, kind: &str, channel: &Channel) -> String {
+        self.internal(self.partition(channel), kind) + ":" + channel.as_str()
+    }
+
+    fn internal(&self, partition: u16, name: &str) -> String {
+        if self.partitions == 1 {
+            format!("{}.{name}", self.prefix)
+        } else {
+            format!("{}.{{{partition}}}.{name}", self.prefix)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> Channel {
+        Channel::parse(name).unwrap()
+    }
+
+    #[test]
+    fn crc16_is_that_of_redis() {
+        // From the Redis Cluster specification, and CLUSTER KEYSLOT foo, bar.
+        assert_eq!(CRC16.checksum(b"123456789"), 0x31C3);
+        assert_eq!(CRC16.checksum(b"foo") % MAX_PARTITIONS, 12182);
+        assert_eq!(CRC16.checksum(b"bar") % MAX_PARTITIONS, 5061);
+    }
+
+    #[test]
+    fn one_partition() {
+        let (keys, user) = (Keys::default(), channel("user:42"));
+        assert_eq!(keys.channel(&user), "sse:user:42");
+        assert_eq!(keys.clock(0), "sse.clock");
+        assert_eq!(keys.last(&user), "sse.last:user:42");
+        assert_eq!(keys.once(&user, "k1"), "sse.once:user:42:k1");
+        assert_eq!(keys.cancel(&user), "sse.cancel:user:42");
+        assert_eq!(keys.node(0, "n1"), "sse.node:n1");
+        assert_eq!(keys.control(), "sse.control");
+    }
+
+    #[test]
+    fn several_partitions_carry_a_hash_tag() {
+        let (keys, user) = (Keys::new("app", 16).unwrap(), channel("user:42"));
+        let p = keys.partition(&user);
+        assert_eq!(keys.channel(&user), format!("app:{{{p}}}:user:42"));
+        assert_eq!(keys.clock(7), "app.{7}.clock");
+        assert_eq!(keys.last(&user), format!("app.{{{p}}}.last:user:42"));
+        assert_eq!(keys.once(&user, "k1"), format!("app.{{{p}}}.once:user:42:k1"));
+        assert_eq!(keys.node(7, "n1"), "app.{7}.node:n1");
+        assert_eq!(keys.control(), "app.control");
+    }
+
+    #[test]
+    fn settings_are_checked() {
+        for prefix in ["", "a b", "a:b", "a.b", "{a}", &"x".repeat(33)] {
+            assert_eq!(Keys::new(prefix, 1), Err(KeysError::Prefix), "{prefix:?}");
+        }
+        assert!(Keys::new(&"x".repeat(32), 1).is_ok());
+        assert_eq!(Keys::new("sse", 0), Err(KeysError::Partitions));
+        assert_eq!(Keys::new("sse", 16_385), Err(KeysError::Partitions));
+    }
+}

@@ -1,0 +1,25 @@
+//! Words and wire formats that the gateway, the publisher and the load tester all speak.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`channel`] | names of topics, validated |
+//! | [`position`] | order of durable events: [`Position`](position::Position), [`Epoch`](position::Epoch) |
+//! | [`cursor`] | what a client sends back in `Last-Event-ID` |
+//! | [`event`] | the four fields of the WHATWG event stream format |
+//! | [`event_stream`] | that format in bytes: encoder and incremental decoder |
+//! | [`envelope`] | the JSON in which an event travels to the gateways |
+//! | [`keys`] | names in Redis, and which partition a channel belongs to |
+//! | [`config`] | layers of configuration, loaded with errors a person can act on |
+//! | [`telemetry`] | logs and the metrics recorder |
+//!
+//! Nothing here opens a socket or spawns a task.
+
+pub mod channel;
+//TMP pub mod config;
+pub mod cursor;
+pub mod envelope;
+pub mod event;
+pub mod event_stream;
+pub mod keys;
+pub mod position;
+//TMP pub mod telemetry;
