@@ -15,11 +15,11 @@
 //! Nothing here opens a socket or spawns a task.
 
 pub mod channel;
-//TMP pub mod config;
+pub mod config;
 pub mod cursor;
 pub mod envelope;
 pub mod event;
 pub mod event_stream;
 pub mod keys;
 pub mod position;
-//TMP pub mod telemetry;
+pub mod telemetry;
