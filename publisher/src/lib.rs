@@ -7,4 +7,7 @@ pub mod http;
 pub mod metrics;
 mod publication;
 
-pub use publication::{Once, OnceError, Publication, Publish, PublishError, Receipt};
+pub use publication::{
+    DEFAULT_HISTORY, DEFAULT_TTL, MAX_ONCE_BYTES, ONCE_TTL, Once, OnceError, Publication, Publish, PublishError,
+    Receipt,
+};

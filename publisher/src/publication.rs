@@ -135,7 +135,11 @@ pub enum PublishError {
 /// Carries out publications. Implemented by every broker.
 pub trait Publish: Send + Sync + 'static {
     /// Publishes one event: position, history and delivery in one step, seen whole or not at all.
-    fn publish<'a>(&'a self, channel: &'a Channel, publication: Publication) -> BoxFuture<'a, Result<Receipt, PublishError>>;
+    fn publish<'a>(
+        &'a self,
+        channel: &'a Channel,
+        publication: Publication,
+    ) -> BoxFuture<'a, Result<Receipt, PublishError>>;
 }
 
 #[cfg(test)]

@@ -1,0 +1,106 @@
+//! The rules for what a publish may say, the same whether it says so in JSON, in a query or in a path.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use shared::channel::Channel;
+use shared::envelope::Envelope;
+use shared::event::RESERVED_EVENT_PREFIX;
+
+use super::Limits;
+use super::problem::Problem;
+use crate::{MAX_ONCE_BYTES, Once, OnceError, Publication};
+
+/// A publish without its channels, each value of the right type and none checked yet.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) event: Option<String>,
+    pub(super) data: Option<Box<RawValue>>,
+    pub(super) retry: Option<u64>,
+    pub(super) end: bool,
+    pub(super) ephemeral: bool,
+    pub(super) once: Option<String>,
+}
+
+impl Draft {
+    /// Checks everything and makes the payload. `data_field` is what the client calls the data.
+    ///
+    /// # Errors
+    /// 400 or 413, naming the field.
+    pub(super) fn finish(self, data_field: &'static str, limits: &Limits) -> Result<Publication, Problem> {
+        if let Some(name) = &self.event {
+            event_name(name, limits)?;
+        }
+        let once = self.once.as_deref().map(once_key).transpose()?;
+        if self.ephemeral && self.end {
+            return Err(Problem::conflict(
+                "ephemeral",
+                "ephemeral and end contradict each other: an end has to be in history, so that who comes late learns of it",
+            ));
+        }
+        if self.ephemeral && once.is_some() {
+            return Err(Problem::conflict(
+                "once",
+                "once and ephemeral contradict each other: an ephemeral event has no position to answer a repeated key with",
+            ));
+        }
+        // Clients dispatch an empty name as no name.
+        let event = self.event.filter(|name| !name.is_empty());
+        let envelope = Envelope { event, data: self.data, retry: self.retry, end: self.end };
+        let Some(text) = envelope.data_text() else {
+            return Err(Problem::invalid(data_field, "a string with half a surrogate pair is not Unicode text"));
+        };
+        if text.len() > limits.max_data {
+            return Err(Problem::too_large(data_field, limits.max_data, "bytes"));
+        }
+        let publication = Publication::envelope(&envelope).map_err(|error| {
+            Problem::invalid(data_field, format!("{data_field} cannot be written as JSON: {error}"))
+        })?;
+        Ok(Publication { ephemeral: self.ephemeral, once, ..publication })
+    }
+}
+
+/// A text as the data of a [`Draft`].
+pub(super) fn text_data(field: &'static str, text: &str) -> Result<Box<RawValue>, Problem> {
+    serde_json::value::to_raw_value(text)
+        .map_err(|error| Problem::invalid(field, format!("{field} cannot be written as JSON: {error}")))
+}
+
+/// A channel that may be published to.
+pub(super) fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result<Channel, Problem> {
+    let channel = match Channel::parse(name) {
+        Ok(channel) => channel,
+        Err(error) => return Err(Problem::channel(field, error)),
+    };
+    if channel.is_reserved() {
+        let detail = "channels beginning sse. are the cluster's own, nobody publishes to them";
+        return Err(Problem::reserved(field, detail));
+    }
+    Ok(channel)
+}
+
+fn event_name(name: &str, limits: &Limits) -> Result<(), Problem> {
+    let max = limits.max_event_name;
+    if name.len() > max {
+        let detail = format!("event has {} bytes, the limit is {max}", name.len());
+        return Err(Problem::invalid("event", detail).limit(max));
+    }
+    // CR and LF would begin another field; NUL is dropped or refused by intermediaries and clients.
+    if let Some(character) = name.chars().find(|c| matches!(c, '\r' | '\n' | '\0')) {
+        return Err(Problem::invalid("event", format!("event may not have {character:?} (no CR, LF or NUL)")));
+    }
+    if name.starts_with(RESERVED_EVENT_PREFIX) {
+        return Err(Problem::reserved("event", "event names beginning sse. are the gateway's own signals"));
+    }
+    Ok(())
+}
+
+fn once_key(key: &str) -> Result<Once, Problem> {
+    Once::parse(key).map_err(|error| {
+        let problem = Problem::invalid("once", error.to_string());
+        match error {
+            OnceError::Length { .. } => problem.limit(MAX_ONCE_BYTES),
+            OnceError::Character { .. } => problem,
+        }
+    })
+}

@@ -1,0 +1,111 @@
+//! The publish routes over HTTP, as a router that any process mounts on a port of its own.
+//!
+//! `POST /publish` (one event as JSON, or a batch as NDJSON), `POST /channels/{channel}/events` (the raw body is the data),
+//! `POST /api/sse/notify` (a text to one user). Every route checks all of a request before it publishes any of it. It
+//! must not know which broker carries a publication out, open a socket, or answer for paths that are not its own.
+
+mod batch;
+mod body;
+mod check;
+mod fields;
+mod notify;
+pub mod problem;
+mod publish;
+mod query;
+mod raw;
+mod service;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+
+pub use self::body::{has_media_type, read as read_body};
+use self::problem::Problem;
+use self::service::Service;
+use crate::Publish;
+use crate::metrics::Metrics;
+
+/// Most data of one event, in bytes. An event stream is for telling, not for files: every subscriber's history and log
+/// hold it whole.
+pub const DEFAULT_MAX_DATA: usize = 64 * 1024;
+/// Most channels of one publish: as many as one connection may read.
+pub const DEFAULT_MAX_CHANNELS: usize = 64;
+/// Longest event name, in bytes: as long as a channel's.
+pub const DEFAULT_MAX_EVENT_NAME: usize = 256;
+/// Most lines of one batch: what a broker takes in well under a client's usual time limit.
+pub const DEFAULT_MAX_BATCH: usize = 1_000;
+/// Longest URL (path and query), in bytes: what proxies in front commonly let through.
+pub const DEFAULT_MAX_URL: usize = 8_192;
+
+/// How much one request may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of an event's data as clients get it: a string decoded, anything else as its JSON text.
+    pub max_data: usize,
+    /// Entries of `channels` in one publish, repeated ones included.
+    pub max_channels: usize,
+    /// Bytes of an event's name.
+    pub max_event_name: usize,
+    /// Lines of a batch that are not blank.
+    pub max_batch: usize,
+    /// Bytes of path and query.
+    pub max_url: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_data: DEFAULT_MAX_DATA,
+            max_channels: DEFAULT_MAX_CHANNELS,
+            max_event_name: DEFAULT_MAX_EVENT_NAME,
+            max_batch: DEFAULT_MAX_BATCH,
+            max_url: DEFAULT_MAX_URL,
+        }
+    }
+}
+
+/// The publish routes. Wrong methods are answered here; unknown paths are left to whoever mounts it ([`not_found`]).
+///
+/// Install the metrics recorder before: counters are looked up here, once. It sets no deadline for a slow body: the
+/// server in front does. A router merged with this one at the same paths must have no fallback of its own for wrong
+/// methods, since axum takes only one for each path.
+pub fn router(publish: Arc<dyn Publish>, limits: Limits) -> Router {
+    let service = Arc::new(Service::new(publish, limits, Metrics::new()));
+    Router::new()
+        .route("/publish", post(publish::publish))
+        .route("/channels/{channel}/events", post(raw::publish))
+        .route("/api/sse/notify", post(notify::notify))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(limits.max_url, url_limit))
+        .with_state(service)
+}
+
+/// Middleware that refuses a longer path and query than `max` bytes, 414 with field `url`; for
+/// [`from_fn_with_state`]`(max, url_limit)`.
+pub async fn url_limit(State(max): State<usize>, request: Request, next: Next) -> Response {
+    let bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    if bytes <= max {
+        return next.run(request).await;
+    }
+    Problem::new(StatusCode::URI_TOO_LONG, "url-too-long", "URL too long")
+        .detail(format!("path and query have {bytes} bytes, the limit is {max}"))
+        .field("url")
+        .limit(max)
+        .into_response()
+}
+
+/// Fallback for a path that nobody serves: 404.
+pub async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "not found").detail("no resource has this path")
+}
+
+/// Fallback for a method that a path does not take: 405. The router adds `Allow`.
+pub async fn method_not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed")
+        .detail("this path takes other methods, the allow header lists them")
+}

@@ -1,0 +1,239 @@
+//! Errors as clients get them: problem details, RFC 9457, with what is wrong in `field` and what would be right in `limit`.
+//!
+//! It says what a person needs to put it right, and must not repeat secrets or data.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use shared::channel::{ChannelError, MAX_CHANNEL_BYTES};
+
+use crate::PublishError;
+
+/// What stands before a problem's code in its `type`.
+const TYPE_PREFIX: &str = "urn:problem:sse:";
+
+/// The bound that was passed, or what would have been taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Limit {
+    /// A number, in the unit of the field.
+    Number(u64),
+    /// Anything else, such as a list of media types.
+    Text(Cow<'static, str>),
+}
+
+impl From<usize> for Limit {
+    fn from(number: usize) -> Self {
+        // No pointer is wider than 64 bits.
+        Self::Number(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<u64> for Limit {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&'static str> for Limit {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+/// One error: an `application/problem+json` response, or the same object as one line of a batch's answer.
+///
+/// Members, in this order: `type`, `title`, `status`, and where there are any `detail`, `field`, `limit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    limit: Option<Limit>,
+    retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of type `urn:problem:sse:<code>`, the code in kebab case. A code always has the same status and title.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
+        Self { status, code, title, detail: Cow::Borrowed(""), field: None, limit: None, retry_after: None }
+    }
+
+    /// 400: a value breaks a rule.
+    #[must_use]
+    pub fn invalid(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-value", "invalid value").field(field).detail(detail)
+    }
+
+    /// 400: a value is not what it has to be, `wanted` with its article.
+    #[must_use]
+    pub fn wrong_type(field: impl Into<Cow<'static, str>>, wanted: &str) -> Self {
+        let field = field.into();
+        let detail = format!("{field} has to be {wanted}");
+        Self::new(StatusCode::BAD_REQUEST, "wrong-type", "wrong type").field(field).detail(detail)
+    }
+
+    /// 400: a value is lacking.
+    #[must_use]
+    pub fn missing(field: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "missing-value", "missing value").field(field).detail(detail)
+    }
+
+    /// 400: given more than once.
+    #[must_use]
+    pub fn duplicate_key(field: impl Into<Cow<'static, str>>) -> Self {
+        let field = field.into();
+        let detail = format!("{field} is given more than once");
+        Self::new(StatusCode::BAD_REQUEST, "duplicate-key", "duplicate key").field(field).detail(detail)
+    }
+
+    /// 400: two keys that are each right contradict each other.
+    #[must_use]
+    pub fn conflict(field: &'static str, detail: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "conflicting-keys", "conflicting keys").field(field).detail(detail)
+    }
+
+    /// 400: a name that only the cluster itself may use.
+    #[must_use]
+    pub fn reserved(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "reserved-name", "reserved name").field(field).detail(detail)
+    }
+
+    /// 400: not a channel name.
+    #[must_use]
+    pub fn channel(field: impl Into<Cow<'static, str>>, error: ChannelError) -> Self {
+        let problem = Self::invalid(field, error.to_string());
+        match error {
+            ChannelError::TooLong { .. } => problem.limit(MAX_CHANNEL_BYTES),
+            ChannelError::Empty | ChannelError::Character { .. } => problem,
+        }
+    }
+
+    /// 413: more than `limit` of `unit`.
+    #[must_use]
+    pub fn too_large(field: &'static str, limit: usize, unit: &str) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "too large")
+            .field(field)
+            .detail(format!("{field} has more than {limit} {unit}"))
+            .limit(limit)
+    }
+
+    /// What is wrong with this request, for a person to read: lower case, no full stop.
+    #[must_use]
+    pub fn detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    /// Where in the request it is, as the client wrote it.
+    #[must_use]
+    pub fn field(self, field: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+
+    /// The bound that was passed, or what would be taken.
+    #[must_use]
+    pub fn limit(self, limit: impl Into<Limit>) -> Self {
+        Self { limit: Some(limit.into()), ..self }
+    }
+
+    /// When to try again, in whole seconds; at least 1, so that nobody comes back at once. Only a response carries it, as
+    /// `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let detail = error.to_string();
+        let PublishError::Unavailable { retry_after, .. } = error;
+        // Rounded up: coming back too early is what the header is there to prevent.
+        let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "broker not available")
+            .detail(detail)
+            .retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", &format_args!("{TYPE_PREFIX}{}", self.code))?;
+        map.serialize_entry("title", self.title)?;
+        map.serialize_entry("status", &self.status.as_u16())?;
+        if !self.detail.is_empty() {
+            map.serialize_entry("detail", &self.detail)?;
+        }
+        if let Some(field) = &self.field {
+            map.serialize_entry("field", field)?;
+        }
+        if let Some(limit) = &self.limit {
+            map.serialize_entry("limit", limit)?;
+        }
+        map.end()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let headers = [
+            (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        let mut response = (self.status, headers, Json(&self)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn members_in_order_and_only_those_there() {
+        let full = Problem::new(StatusCode::BAD_REQUEST, "some-code", "t").limit(7_u64).field("f").detail("d");
+        assert_eq!(
+            serde_json::to_string(&full).unwrap(),
+            r#"{"type":"urn:problem:sse:some-code","title":"t","status":400,"detail":"d","field":"f","limit":7}"#
+        );
+        let bare = Problem::new(StatusCode::NOT_FOUND, "c", "t");
+        assert_eq!(serde_json::to_string(&bare).unwrap(), r#"{"type":"urn:problem:sse:c","title":"t","status":404}"#);
+        let text = serde_json::to_string(&bare.limit("a, b")).unwrap();
+        assert!(text.ends_with(r#""limit":"a, b"}"#), "{text}");
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_rounded_up() {
+        let seconds = |retry_after| {
+            let error = PublishError::Unavailable { reason: "x".into(), retry_after };
+            let response = Problem::from(error).into_response();
+            response.headers()[RETRY_AFTER].to_str().unwrap().to_owned()
+        };
+        assert_eq!(seconds(Duration::ZERO), "1");
+        assert_eq!(seconds(Duration::from_millis(1)), "1");
+        assert_eq!(seconds(Duration::from_secs(2)), "2");
+        assert_eq!(seconds(Duration::from_millis(2_001)), "3");
+        assert_eq!(seconds(Duration::MAX), u32::MAX.to_string());
+    }
+}

@@ -1,0 +1,37 @@
+//! `POST /publish`: one event as JSON, to one channel or to several. A batch is handed on.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::problem::Problem;
+use super::service::{Answer, Service};
+use super::{batch, body};
+
+const JSON: &str = "application/json";
+const TAKEN: &str = "application/json, application/x-ndjson";
+
+pub(super) async fn publish(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    if body::has_media_type(&head.headers, JSON) {
+        return Ok(one(&service, body).await?.into_response());
+    }
+    if body::has_media_type(&head.headers, batch::NDJSON) {
+        return batch::publish(&service, body).await;
+    }
+    let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "unsupported media type")
+        .detail("a publish comes as application/json, a batch as application/x-ndjson")
+        .field("content-type")
+        .limit(TAKEN);
+    Err(service.refused(false, problem))
+}
+
+async fn one(service: &Service, body: Body) -> Result<Answer, Problem> {
+    let json = body::read(body, "body", body::max_json(&service.limits)).await;
+    let json = json.map_err(|problem| service.refused(false, problem))?;
+    let order = service.read(&json, 1)?;
+    service.carry_out(order).await
+}

@@ -1,0 +1,87 @@
+//! The publisher's metrics: every name and label is declared here and nowhere else.
+//!
+//! Labels come from enums, never from a channel or a user.
+#![allow(clippy::disallowed_macros)] // The one file of this crate that may name a metric.
+
+use metrics::{Counter, counter, describe_counter};
+
+const PUBLISHES: &str = "sse_publisher_publishes_total";
+
+/// What became of one publish; the `result` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The broker has it.
+    Ok,
+    /// Its `once` key was known: nothing was published.
+    Duplicate,
+    /// The request was wrong (4xx) and nothing was published. Counted once a request or batch line, whatever number of
+    /// channels it named.
+    Refused,
+    /// The broker could not be had.
+    Unavailable,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Ok, Self::Duplicate, Self::Refused, Self::Unavailable];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Duplicate => "duplicate",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Counters of publishes, looked up once.
+pub struct Metrics {
+    durable: [Counter; 4],
+    ephemeral: [Counter; 4],
+}
+
+impl Metrics {
+    /// Describes and registers every counter at 0, so that a rate over the first one counted is right. Install the
+    /// recorder before: without one the counters count nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        describe_counter!(
+            PUBLISHES,
+            "Events asked to be published, a channel each, by kind (durable, ephemeral) and result (ok, duplicate, refused, unavailable)"
+        );
+        Self { durable: counters("durable"), ephemeral: counters("ephemeral") }
+    }
+
+    /// Counts one publish. A request too broken to say what it wanted counts as durable, the default.
+    pub fn count(&self, ephemeral: bool, outcome: Outcome) {
+        let counters = if ephemeral { &self.ephemeral } else { &self.durable };
+        // `Outcome::ALL` is in the order of declaration.
+        counters[outcome as usize].increment(1);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn counters(kind: &'static str) -> [Counter; 4] {
+    Outcome::ALL.map(|outcome| {
+        let counter = counter!(PUBLISHES, "kind" => kind, "result" => outcome.label());
+        counter.increment(0);
+        counter
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_of_all_is_the_order_of_declaration() {
+        for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, i);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The publish routes, asked as a client asks them, over a broker that writes down what it was asked to publish.
+#![cfg(test)]
+
+mod any_bytes;
+mod batch;
+mod bodies;
+mod mounting;
+mod notify;
+mod one;
+mod raw;
+mod several;
+mod support;
+mod wrong;

@@ -1,0 +1,174 @@
+//! A broker in memory, and requests in one line.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use futures_util::future::{BoxFuture, FutureExt};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use publisher::http::{Limits, router};
+use publisher::{Publication, Publish, PublishError, Receipt};
+use shared::channel::Channel;
+use shared::cursor::CursorPart;
+use shared::position::Position;
+use tower::ServiceExt;
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Writes down every publication. The n-th durable one gets position `n-0` and the tag `abcde`. Channels beginning `down`
+/// are not available, those beginning `user:nobody` have no receivers, all others two.
+#[derive(Default)]
+pub(crate) struct Fake {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    down: bool,
+    asked: Vec<(String, Publication)>,
+    once: HashMap<(String, String), Position>,
+    last: u64,
+}
+
+impl Publish for Fake {
+    fn publish<'a>(
+        &'a self,
+        channel: &'a Channel,
+        publication: Publication,
+    ) -> BoxFuture<'a, Result<Receipt, PublishError>> {
+        std::future::ready(self.state.lock().unwrap().publish(channel.as_str(), publication)).boxed()
+    }
+}
+
+impl State {
+    fn publish(&mut self, channel: &str, publication: Publication) -> Result<Receipt, PublishError> {
+        self.asked.push((channel.to_owned(), publication.clone()));
+        if self.down || channel.starts_with("down") {
+            let retry_after = Duration::from_millis(1_500);
+            return Err(PublishError::Unavailable { reason: "no connection".into(), retry_after });
+        }
+        let receivers = if channel.starts_with("user:nobody") { 0 } else { 2 };
+        if publication.ephemeral {
+            return Ok(Receipt { position: None, cursor: None, receivers, duplicate: false });
+        }
+        let key = publication.once.map(|once| (channel.to_owned(), once.as_str().to_owned()));
+        if let Some(position) = key.as_ref().and_then(|key| self.once.get(key)) {
+            return Ok(receipt(*position, 0, true));
+        }
+        self.last += 1;
+        let position = Position { ms: self.last, seq: 0 };
+        self.once.extend(key.map(|key| (key, position)));
+        Ok(receipt(position, receivers, false))
+    }
+}
+
+fn receipt(position: Position, receivers: u64, duplicate: bool) -> Receipt {
+    let cursor = CursorPart { partition: None, position, tag: "abcde".parse().unwrap() };
+    Receipt { position: Some(position), cursor: Some(cursor), receivers, duplicate }
+}
+
+/// The router over a [`Fake`].
+pub(crate) struct Server {
+    fake: Arc<Fake>,
+    router: Router,
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub(crate) fn with(limits: Limits) -> Self {
+        let fake = Arc::new(Fake::default());
+        let router = router(Arc::clone(&fake) as Arc<dyn Publish>, limits);
+        Self { fake, router }
+    }
+
+    /// Over a broker that is not available.
+    pub(crate) fn down() -> Self {
+        let server = Self::new();
+        server.fake.state.lock().unwrap().down = true;
+        server
+    }
+
+    pub(crate) fn mounted_in(self, mount: impl FnOnce(Router) -> Router) -> Self {
+        Self { fake: self.fake, router: mount(self.router) }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Response { status: head.status, headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    /// Posts `body` as JSON to `/publish`.
+    pub(crate) async fn publish(&self, body: &str) -> Response {
+        self.send(post("/publish", JSON, body.to_owned())).await
+    }
+
+    /// What was published since the last time, in order: `(channel, payload)`.
+    pub(crate) fn payloads(&self) -> Vec<(String, String)> {
+        let payload = |publication: Publication| String::from_utf8(publication.payload.to_vec()).unwrap();
+        self.asked().into_iter().map(|(channel, publication)| (channel, payload(publication))).collect()
+    }
+
+    /// What was published since the last time, in order.
+    pub(crate) fn asked(&self) -> Vec<(String, Publication)> {
+        std::mem::take(&mut self.fake.state.lock().unwrap().asked)
+    }
+
+    /// Posts to `/publish`, and expects this problem and nothing published.
+    pub(crate) async fn refuses(&self, body: &str, expected: &str) {
+        self.refuses_request(post("/publish", JSON, body.to_owned()), expected).await;
+    }
+
+    /// Expects this problem, and nothing published. `expected` has the body, less the prefix of its type.
+    pub(crate) async fn refuses_request(&self, request: Request<Body>, expected: &str) {
+        let uri = request.uri().to_string();
+        let response = self.send(request).await;
+        response.is_problem(expected);
+        assert_eq!(self.asked(), [], "nothing may be published: {uri}");
+    }
+}
+
+impl Response {
+    /// `expected` is the exact body, less `{"type":"urn:problem:sse:` at its beginning; its status is the response's.
+    pub(crate) fn is_problem(&self, expected: &str) {
+        assert_eq!(self.body, format!(r#"{{"type":"urn:problem:sse:{expected}"#));
+        assert!(self.body.contains(&format!(r#","status":{},"#, self.status.as_u16())), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+    }
+
+    /// Status 200, this content type and exactly this body.
+    pub(crate) fn is_ok(&self, content_type: &str, body: &str) {
+        assert_eq!((self.status.as_u16(), self.body.as_str()), (200, body));
+        assert_eq!(self.header("content-type"), Some(content_type));
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+pub(crate) fn post(uri: &str, content_type: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(uri).header("content-type", content_type).body(body.into()).unwrap()
+}
+
+/// `(channel, payload)` as [`Server::payloads`] gives it.
+pub(crate) fn sent(channel: &str, payload: &str) -> (String, String) {
+    (channel.to_owned(), payload.to_owned())
+}
