@@ -1,0 +1,41 @@
+# What people and CI run by name. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := bash
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A script of steps rather than prerequisites: `make -j test` would run them at once, and cargo's lock would only make them wait.
+.PHONY: test
+test: ## Everything that must pass before a change lands
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory lint
+	cargo test --workspace --locked
+	@$(MAKE) --no-print-directory doc
+
+.PHONY: setup
+setup: ## Install what the tests need and this machine lacks (Debian, as root; elsewhere it says what is missing)
+	@scripts/setup-tests
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## Check the format and run clippy; a warning is an error
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: doc
+doc: ## Build the documentation; a warning is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+.PHONY: run
+run: ## Run one gateway by itself
+	cargo run --release -p gateway
+
+.PHONY: deny
+deny: ## Check dependencies: advisories, licences, bans, sources
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny check
