@@ -1,0 +1,277 @@
+//! The gateway as a whole: everything is built and bound first, then served, then stopped in order. Every task is owned
+//! here.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use shared::keys::Keys;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::memory::{MemoryBroker, MemoryLimits};
+use crate::broker::{Broker, InterestQueue, Sink};
+use crate::config::{Config, resolve};
+use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings};
+use crate::http::admin::{self, Admin};
+use crate::http::{self, Cors, Limits, Node};
+use crate::hub::log::LogLimits;
+use crate::hub::{Hub, HubSettings};
+use crate::lane::hyper::{bind, serve};
+use crate::metrics::{ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
+use crate::shutdown::{DrainSettings, Lifecycle, Signals};
+
+/// How often the recorder empties its histograms' buffers.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the gateway cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A port cannot be had.
+    #[error("cannot listen on {address}: {}; choose another with {flag}", describe(.source))]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// An address that cannot be resolved any more.
+    #[error("{0}")]
+    Address(String),
+    /// The system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A task that runs for as long as the gateway does has ended.
+    #[error("a task ended before its time: {0}")]
+    Task(String),
+}
+
+/// A gateway that is bound and not yet served.
+pub struct App {
+    public: TcpListener,
+    admin: TcpListener,
+    router: Router,
+    admin_router: Router,
+    prometheus: PrometheusHandle,
+    hub: Arc<Hub>,
+    interest: InterestQueue,
+    broker: Arc<MemoryBroker>,
+    lifecycle: Arc<Lifecycle>,
+    metrics: Arc<NodeMetrics>,
+    write_timeout: Duration,
+    drain: DrainSettings,
+}
+
+impl App {
+    /// Binds both ports and puts everything together. `config` has been checked.
+    ///
+    /// # Errors
+    /// [`AppError::Listen`] and [`AppError::Address`].
+    pub fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+        let public = listen(&config.listen, "--listen")?;
+        let admin = listen(&config.admin_listen, "--admin-listen")?;
+
+        let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
+        let broker = Arc::new(MemoryBroker::new(limits));
+        let (hub, interest) = Hub::new(Keys::default(), hub_settings(config), HubMetrics::new());
+        let lifecycle = Arc::new(Lifecycle::default());
+        let metrics = Arc::new(NodeMetrics::new());
+        let node = Node {
+            hub: hub.clone(),
+            connection: Arc::new(connection_settings(config)),
+            gate: Gate::new(config.limits.max_connections),
+            connection_metrics: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            metrics: metrics.clone(),
+            lifecycle: lifecycle.clone(),
+            limits: Limits {
+                max_channels: config.limits.max_channels,
+                max_url: config.limits.max_url,
+                open_timeout: config.limits.open_timeout,
+            },
+        };
+        let publish = publisher::http::router(broker.clone(), publish_limits(config));
+        let demo = config.demo.unwrap_or_else(|| config.is_loopback());
+        let router = http::router(Arc::new(node), publish, &cors(config), demo);
+        let admin_router = admin::router(Arc::new(Admin {
+            hub: hub.clone(),
+            lifecycle: lifecycle.clone(),
+            prometheus: prometheus.clone(),
+            metrics: metrics.clone(),
+        }));
+        let drain = DrainSettings { grace: config.drain.grace, deadline: config.drain.deadline };
+        let write_timeout = config.limits.write_timeout;
+        Ok(Self {
+            public,
+            admin,
+            router,
+            admin_router,
+            prometheus,
+            hub,
+            interest,
+            broker,
+            lifecycle,
+            metrics,
+            write_timeout,
+            drain,
+        })
+    }
+
+    /// The address of the public port, as bound.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn public_address(&self) -> io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// The address of the operator port, as bound.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Serves until a signal, then stops in order. `Ok` after a signal, even if the deadline cut streams.
+    ///
+    /// # Errors
+    /// [`AppError::System`] at the start, [`AppError::Task`] when something essential ended by itself.
+    pub async fn run(self, mut signals: Signals) -> Result<(), AppError> {
+        serve_admin(self.admin, self.admin_router, self.prometheus, self.write_timeout)?;
+        let public = tokio_listener(self.public)?;
+
+        let (stop_accepting, stop_hub, stop_broker) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let connections = TaskTracker::new();
+        let mut tasks = JoinSet::new();
+        let sink: Arc<dyn Sink> = self.hub.clone();
+        tasks.spawn(self.broker.run(self.interest, sink, stop_broker.clone()));
+        tasks.spawn(self.hub.clone().run(stop_hub.clone()));
+        tasks.spawn(serve(public, self.router, self.write_timeout, connections.clone(), stop_accepting.clone()));
+
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            ended = tasks.join_next() => return Err(ended_early(ended)),
+        };
+        tracing::info!(signal, grace_ms = self.drain.grace.as_millis(), "stopping");
+        let deadline = Instant::now() + self.drain.deadline;
+        self.lifecycle.drain(&self.metrics);
+        let drained = async {
+            tokio::time::sleep(self.drain.grace).await;
+            stop_accepting.cancel();
+            self.hub.close();
+            connections.close();
+            connections.wait().await;
+            stop_hub.cancel();
+            stop_broker.cancel();
+            while tasks.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            result = tokio::time::timeout_at(deadline, drained) => match result {
+                Ok(()) => tracing::info!("stopped"),
+                Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
+            },
+            signal = signals.next() => tracing::warn!(signal, open = connections.len(), "stopped at once by a second signal"),
+        }
+        Ok(())
+    }
+}
+
+/// Serves the operator port on a thread of its own, until the process ends.
+fn serve_admin(
+    listener: TcpListener,
+    router: Router,
+    prometheus: PrometheusHandle,
+    write_timeout: Duration,
+) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| AppError::System { what: "start the operator port", source })?;
+    let serve = async move {
+        let listener = match tokio_listener(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the operator port is not served"),
+        };
+        let upkeep = async {
+            loop {
+                tokio::time::sleep(UPKEEP_INTERVAL).await;
+                prometheus.run_upkeep();
+            }
+        };
+        let serve = serve(listener, router, write_timeout, TaskTracker::new(), CancellationToken::new());
+        tokio::join!(serve, upkeep);
+    };
+    let thread = std::thread::Builder::new().name("operator".to_owned()).spawn(move || runtime.block_on(serve));
+    thread.map(drop).map_err(|source| AppError::System { what: "start the operator port", source })
+}
+
+fn listen(address: &str, flag: &'static str) -> Result<TcpListener, AppError> {
+    let address = resolve(address).map_err(AppError::Address)?;
+    bind(address).map_err(|source| AppError::Listen { address, flag, source })
+}
+
+fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, AppError> {
+    tokio::net::TcpListener::from_std(listener).map_err(|source| AppError::System { what: "serve a port", source })
+}
+
+fn ended_early(ended: Option<Result<(), JoinError>>) -> AppError {
+    match ended {
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Some(Err(error)) => AppError::Task(error.to_string()),
+        Some(Ok(())) | None => AppError::Task("it returned".to_owned()),
+    }
+}
+
+fn hub_settings(config: &Config) -> HubSettings {
+    let log = &config.log;
+    HubSettings { log: LogLimits { events: log.events, bytes: log.bytes, age: log.age }, linger: log.linger }
+}
+
+fn connection_settings(config: &Config) -> ConnectionSettings {
+    ConnectionSettings {
+        node: config.node.clone().unwrap_or_else(|| format!("node-{:08x}", fastrand::u32(..))),
+        retry: config.retry,
+        keep_alive: KeepAliveSettings { interval: config.keep_alive, event: config.heartbeat_event.clone() },
+    }
+}
+
+fn publish_limits(config: &Config) -> publisher::http::Limits {
+    let limits = &config.limits;
+    publisher::http::Limits {
+        max_data: limits.max_data,
+        max_channels: limits.max_channels,
+        max_event_name: limits.max_event_name,
+        max_batch: limits.max_batch,
+        max_url: limits.max_url,
+    }
+}
+
+/// On loopback everybody may read where nothing else is said: a page of any development server.
+fn cors(config: &Config) -> Cors {
+    match Cors::parse(&config.cors.allowed_origins) {
+        Ok(Cors::Closed) if config.is_loopback() => Cors::Any,
+        Ok(cors) => cors,
+        // `check` has refused it.
+        Err(_) => Cors::Closed,
+    }
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
+        io::ErrorKind::PermissionDenied => "not permitted (ports below 1024 belong to root)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}

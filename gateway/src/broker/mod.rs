@@ -1,0 +1,135 @@
+//! The seam to whatever carries events between publishers and this node.
+//!
+//! Interest travels down: the hub says which channels have someone here ([`Interest`]), over one queue, in order. Events
+//! travel up: the broker calls a [`Sink`], and what it says of one partition comes in one FIFO, so that a channel that is
+//! live misses nothing. A broker never waits for a connection, and knows of none.
+//!
+//! [`memory`] is the embedded broker: one process, no Redis, the same semantics.
+
+pub mod memory;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use shared::channel::Channel;
+use shared::position::{Epoch, Position};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Number of a partition, below [`shared::keys::Keys::partitions`].
+pub type Partition = u16;
+
+/// What the hub wants of a broker. The generation tells two lives of the same channel apart: an answer to an older one is
+/// no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interest {
+    /// Somebody is on this channel now.
+    Subscribe {
+        /// Which.
+        channel: Channel,
+        /// Comes back in [`Sink::live`].
+        generation: u64,
+    },
+    /// Nobody is any more.
+    Unsubscribe {
+        /// Which.
+        channel: Channel,
+    },
+}
+
+/// Receiving end of the hub's queue. Unbounded, since it is filled under the hub's lock, which cannot wait; a broker empties
+/// it at all times, even while its server is away, and a channel adds at most two items for each linger.
+pub type InterestQueue = mpsc::UnboundedReceiver<Interest>;
+
+/// An event on its way from a broker to the connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where it was published.
+    pub channel: Channel,
+    /// An envelope, or any bytes.
+    pub payload: Bytes,
+    /// Where a durable event stands; `None` for an ephemeral one.
+    pub stamp: Option<Stamp>,
+}
+
+/// The place of a durable event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its own position.
+    pub position: Position,
+    /// Position of the channel's durable event before it; [`Position::ZERO`] where none is known.
+    pub previous: Position,
+}
+
+/// A durable event in a channel's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place.
+    pub stamp: Stamp,
+    /// The payload as it was published.
+    pub payload: Bytes,
+}
+
+/// The last durable event of a channel, remembered longer than the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last {
+    /// Its position.
+    pub position: Position,
+    /// It closed the channel.
+    pub ended: bool,
+}
+
+/// What was true of a channel at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The partition's clock: every event published so far is at or before it, every later one after it.
+    pub clock: Position,
+    /// The channel's last event, if one is remembered.
+    pub last: Option<Last>,
+    /// Entries asked for, in order of position.
+    pub entries: Vec<Entry>,
+}
+
+/// What a broker tells. Calls are short and never wait; those of one partition come in order.
+pub trait Sink: Send + Sync + 'static {
+    /// A session of `partition` begins: whatever follows belongs to `epoch`.
+    fn session(&self, partition: Partition, epoch: &Epoch, clock: Position);
+
+    /// `channel` is live: it was subscribed, `snapshot` (without entries) was read after that, and every message since the
+    /// snapshot comes, or came already, through [`Sink::message`].
+    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot);
+
+    /// An event on a channel that is subscribed.
+    fn message(&self, message: Message);
+
+    /// This node heard itself: everything published on its live channels up to `position` was passed on before.
+    fn barrier(&self, partition: Partition, position: Position);
+}
+
+/// Why a read failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the broker is not available: {reason}")]
+pub struct BrokerError {
+    /// For a person to read; holds no secret.
+    pub reason: String,
+}
+
+/// Carries events to this node.
+pub trait Broker: Send + Sync + 'static {
+    /// Serves `interest` and feeds `sink` until `stop`. Called once.
+    fn run(
+        self: Arc<Self>,
+        interest: InterestQueue,
+        sink: Arc<dyn Sink>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, ()>;
+
+    /// Reads the channel's state and at most `limit` entries after `after`, at one instant.
+    fn read<'a>(
+        &'a self,
+        channel: &'a Channel,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Snapshot, BrokerError>>;
+}

@@ -1,0 +1,128 @@
+//! Opens event streams.
+//!
+//! An `EventSource` that gets anything but 200 gives up for good, and sees no headers. So a request that is right but cannot
+//! be served now is answered with 200, a `retry:` and the end; only a request that will never be right gets a 4xx.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, StatusCode};
+use publisher::http::problem::Problem;
+use publisher::http::{has_media_type, read_body};
+use shared::channel::Channel;
+use shared::event_stream::{self, encode};
+
+use super::{Node, params};
+use crate::connection::{self, Connection, Greeting, Guard, jittered_retry};
+use crate::hub::{Wakeup, all_live};
+use crate::lane::{EventStream, Transport};
+use crate::metrics::TurnedAway;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// First event of `/api/sse/connect`.
+const CONNECTED: Greeting = Greeting { event: "connect", data: "연결되었습니다" };
+
+type OnTransport = Extension<Arc<Transport>>;
+
+/// `GET /events?channel=a&channel=b`
+pub(super) async fn by_query(
+    State(node): State<Arc<Node>>,
+    Extension(transport): OnTransport,
+    request: Request,
+) -> Result<Response, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let channels = params::channels_of_query(query, &node.limits)?;
+    let wanted = params::request(query)?;
+    Ok(open(&node, transport, &channels, &wanted).await)
+}
+
+/// `POST /events` with `{"channels": [...]}`, for lists too long for a URL.
+pub(super) async fn by_body(
+    State(node): State<Arc<Node>>,
+    Extension(transport): OnTransport,
+    request: Request,
+) -> Result<Response, Problem> {
+    let wanted = params::request(request.uri().query().unwrap_or_default())?;
+    if !has_media_type(request.headers(), "application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "unsupported media type",
+        )
+        .detail("send the channels as application/json")
+        .field("content-type")
+        .limit("application/json"));
+    }
+    let body = read_body(request.into_body(), "body", params::max_body(&node.limits)).await?;
+    let channels = params::channels_of_body(&body, &node.limits)?;
+    Ok(open(&node, transport, &channels, &wanted).await)
+}
+
+/// `GET /api/sse/connect?userId=42`: the channel `user:42`, with a first event that says so.
+pub(super) async fn connect(
+    State(node): State<Arc<Node>>,
+    Extension(transport): OnTransport,
+    request: Request,
+) -> Result<Response, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let channel = params::channel_of_user(query)?;
+    let wanted = connection::Request { greeting: Some(CONNECTED), ..params::request(query)? };
+    Ok(open(&node, transport, &[channel], &wanted).await)
+}
+
+async fn open(
+    node: &Arc<Node>,
+    transport: Arc<Transport>,
+    channels: &[Channel],
+    wanted: &connection::Request,
+) -> Response {
+    match attach(node, channels, wanted).await {
+        Ok(connection) => stream(Body::new(EventStream::new(connection, transport))),
+        Err(reason) => turn_away(node, reason),
+    }
+}
+
+async fn attach(
+    node: &Arc<Node>,
+    channels: &[Channel],
+    wanted: &connection::Request,
+) -> Result<Connection, TurnedAway> {
+    if node.lifecycle.is_draining() {
+        return Err(TurnedAway::Draining);
+    }
+    let place = node.gate.enter().ok_or(TurnedAway::Capacity)?;
+    let wakeup = Arc::new(Wakeup::default());
+    let attached = channels.iter().map(|channel| node.hub.attach(channel, &wakeup));
+    let subscriptions = attached.collect::<Result<Vec<_>, _>>().map_err(|_| TurnedAway::Draining)?;
+    match tokio::time::timeout(node.limits.open_timeout, all_live(&subscriptions, &wakeup)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(TurnedAway::Draining),
+        Err(_) => return Err(TurnedAway::Broker),
+    }
+    let guard = Guard::open(node.connection_metrics.clone(), place);
+    Connection::open(&node.hub, &node.connection, &wakeup, subscriptions, wanted, guard, fastrand::Rng::new())
+        .map_err(|_| TurnedAway::Broker)
+}
+
+/// 200, when to come back, and the end.
+fn turn_away(node: &Node, reason: TurnedAway) -> Response {
+    node.metrics.turned_away(reason);
+    tracing::debug!(reason = reason.as_str(), "turned an event stream away");
+    let mut bytes = Vec::new();
+    encode::retry(&mut bytes, jittered_retry(node.connection.retry, &mut fastrand::Rng::new()));
+    encode::end(&mut bytes);
+    stream(Body::from(bytes))
+}
+
+fn stream(body: Body) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE)),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    (headers, body).into_response()
+}

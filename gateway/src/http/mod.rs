@@ -1,0 +1,68 @@
+//! HTTP: which request opens what. The public port has the event streams, the demo page and, on the embedded broker, the
+//! publish routes; the operator port has its own router in [`admin`].
+
+pub mod admin;
+mod cors;
+mod events;
+mod params;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::Html;
+use axum::routing::get;
+use publisher::http::{method_not_allowed, not_found, url_limit};
+
+pub use self::cors::Cors;
+use crate::connection::{ConnectionSettings, Gate};
+use crate::hub::Hub;
+use crate::metrics::{ConnectionMetrics, NodeMetrics};
+use crate::shutdown::Lifecycle;
+
+const DEMO: &str = include_str!("demo.html");
+
+/// What the routes of the public port work with. Made by the app, shared, never changed.
+pub struct Node {
+    /// Where connections attach.
+    pub hub: Arc<Hub>,
+    /// What all connections have in common.
+    pub connection: Arc<ConnectionSettings>,
+    /// How many there may be.
+    pub gate: Arc<Gate>,
+    /// What they count.
+    pub connection_metrics: Arc<ConnectionMetrics>,
+    /// What the node counts.
+    pub metrics: Arc<NodeMetrics>,
+    /// Whether it is stopping.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Bounds on requests.
+    pub limits: Limits,
+}
+
+/// Bounds on what a request may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Channels of one connection.
+    pub max_channels: usize,
+    /// Bytes of path and query.
+    pub max_url: usize,
+    /// How long a connection waits for its channels to become live.
+    pub open_timeout: Duration,
+}
+
+/// The public port. `publish` are routes that somebody else serves; `demo` adds the page at `/`.
+pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
+    let max_url = node.limits.max_url;
+    let streams = Router::new()
+        .route("/events", get(events::by_query).post(events::by_body))
+        .route("/api/sse/connect", get(events::connect))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(node);
+    let mut router = publish.merge(streams);
+    if demo {
+        router = router.route("/", get(|| async { Html(DEMO) }));
+    }
+    router.fallback(not_found).layer(from_fn_with_state(max_url, url_limit)).layer(cors.layer())
+}

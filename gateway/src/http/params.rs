@@ -1,0 +1,154 @@
+//! What a request for an event stream asks for, read from its query or its body. Unknown query keys are ignored, since
+//! clients append their own.
+
+use std::collections::HashSet;
+
+use http::StatusCode;
+use publisher::http::problem::Problem;
+use shared::channel::Channel;
+
+use super::Limits;
+use crate::connection::Request;
+use crate::hub::encoded::Format;
+
+/// Longest body of `POST /events`: the most channels at their longest, each byte escaped.
+pub(super) fn max_body(limits: &Limits) -> usize {
+    limits.max_channels * shared::channel::MAX_CHANNEL_BYTES * 6 + 1_024
+}
+
+/// Channels in the order they were named, each once; at least one.
+pub(super) fn channels_of_query(query: &str, limits: &Limits) -> Result<Vec<Channel>, Problem> {
+    let named = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "channel").map(|(_, name)| name);
+    let named: Vec<_> = named.take(limits.max_channels + 1).collect();
+    if named.is_empty() {
+        return Err(Problem::missing("channel", "say which channel to read: /events?channel=user:42"));
+    }
+    channels(named.iter().map(AsRef::as_ref), "channel", limits)
+}
+
+/// The channels of a body `{"channels": [...]}`.
+pub(super) fn channels_of_body(body: &[u8], limits: &Limits) -> Result<Vec<Channel>, Problem> {
+    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)
+        .map_err(|error| Problem::invalid("body", format!("body has to be a JSON object: {error}")))?;
+    if let Some(key) = body.keys().find(|key| *key != "channels") {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-key", "unknown key")
+            .detail(format!("{key:?} is not a key of this body; it has only \"channels\""))
+            .field(key.clone()));
+    }
+    let wanted = "an array of channel names, at least one";
+    let named = match body.get("channels") {
+        Some(serde_json::Value::Array(named)) if !named.is_empty() => named,
+        Some(_) => return Err(Problem::wrong_type("channels", wanted)),
+        None => return Err(Problem::missing("channels", format!("channels has to be {wanted}"))),
+    };
+    let names: Option<Vec<&str>> = named.iter().map(serde_json::Value::as_str).collect();
+    let names = names.ok_or_else(|| Problem::wrong_type("channels", wanted))?;
+    channels(names.into_iter(), "channels", limits)
+}
+
+/// The channel of one user, by `userId`.
+pub(super) fn channel_of_user(query: &str) -> Result<Channel, Problem> {
+    let Some(user) = value(query, "userId") else {
+        return Err(Problem::missing("userId", "say whose events to read: /api/sse/connect?userId=42"));
+    };
+    Channel::user(&user).map_err(|error| Problem::channel("userId", error))
+}
+
+/// `format=json`, or the ordinary one.
+pub(super) fn request(query: &str) -> Result<Request, Problem> {
+    let format = match value(query, "format").as_deref() {
+        None => Format::Plain,
+        Some("json") => Format::Json,
+        Some(other) => {
+            return Err(Problem::invalid("format", format!("format {other:?} is not known, only json")).limit("json"));
+        }
+    };
+    Ok(Request { format, greeting: None })
+}
+
+fn value<'a>(query: &'a str, name: &str) -> Option<std::borrow::Cow<'a, str>> {
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+fn channels<'a>(
+    names: impl ExactSizeIterator<Item = &'a str>,
+    field: &'static str,
+    limits: &Limits,
+) -> Result<Vec<Channel>, Problem> {
+    if names.len() > limits.max_channels {
+        let detail = format!("a connection reads at most {} channels", limits.max_channels);
+        return Err(Problem::invalid(field, detail).limit(limits.max_channels));
+    }
+    let mut seen = HashSet::new();
+    let mut channels = Vec::with_capacity(names.len());
+    for name in names {
+        let channel = Channel::parse(name).map_err(|error| Problem::channel(field, error))?;
+        if channel.is_reserved() {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "channel-not-granted", "channel not granted")
+                .detail("channels beginning sse. are the cluster's own")
+                .field(field));
+        }
+        if seen.insert(channel.clone()) {
+            channels.push(channel);
+        }
+    }
+    Ok(channels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const LIMITS: Limits = Limits { max_channels: 3, max_url: 8_192, open_timeout: Duration::from_secs(5) };
+
+    fn names(channels: Result<Vec<Channel>, Problem>) -> Vec<String> {
+        channels.unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    fn refused<T: std::fmt::Debug>(result: Result<T, Problem>) -> serde_json::Value {
+        serde_json::to_value(result.unwrap_err()).unwrap()
+    }
+
+    #[test]
+    fn query() {
+        assert_eq!(names(channels_of_query("channel=user%3A42&x=1&channel=b&channel=b", &LIMITS)), ["user:42", "b"]);
+        assert_eq!(refused(channels_of_query("chanel=a", &LIMITS))["field"], "channel");
+        assert_eq!(refused(channels_of_query("channel=a%20b", &LIMITS))["status"], 400);
+        let many = refused(channels_of_query("channel=a&channel=b&channel=c&channel=d", &LIMITS));
+        assert_eq!((&many["field"], &many["limit"]), (&"channel".into(), &3.into()));
+        let long = refused(channels_of_query(&format!("channel={}", "x".repeat(257)), &LIMITS));
+        assert_eq!((&long["status"], &long["limit"]), (&400.into(), &256.into()));
+        assert_eq!(refused(channels_of_query("channel=sse.control", &LIMITS))["status"], 403);
+    }
+
+    #[test]
+    fn body() {
+        assert_eq!(names(channels_of_body(br#"{"channels":["a","b","a"]}"#, &LIMITS)), ["a", "b"]);
+        for (body, status, field) in [
+            (r#"{"channels":[]}"#, 400, "channels"),
+            (r#"{"channels":"a"}"#, 400, "channels"),
+            (r#"{"channels":[1]}"#, 400, "channels"),
+            (r#"{"channels":["a","b","c","d"]}"#, 400, "channels"),
+            (r#"{"channels":["*"]}"#, 400, "channels"),
+            ("{}", 400, "channels"),
+            (r#"{"channel":["a"]}"#, 422, "channel"),
+            ("[]", 400, "body"),
+            ("{", 400, "body"),
+            ("", 400, "body"),
+        ] {
+            let problem = refused(channels_of_body(body.as_bytes(), &LIMITS));
+            assert_eq!((&problem["status"], &problem["field"]), (&status.into(), &field.into()), "{body}");
+        }
+    }
+
+    #[test]
+    fn user_and_format() {
+        assert_eq!(channel_of_user("userId=42").unwrap().as_str(), "user:42");
+        assert_eq!(refused(channel_of_user("user=42"))["field"], "userId");
+        assert_eq!(refused(channel_of_user("userId="))["field"], "userId");
+        assert_eq!(request("channel=a").unwrap().format, Format::Plain);
+        assert_eq!(request("format=json").unwrap().format, Format::Json);
+        assert_eq!(refused(request("format=xml"))["field"], "format");
+    }
+}

@@ -1,0 +1,291 @@
+//! The hub: which channels have someone on this node, and what was published on them lately.
+//!
+//! An event enters by [`Sink::message`], is encoded once, waits in its channel's log, and leaves when a connection reads it
+//! there. Fan-out never waits: appending and waking cost the same whether a connection is fast, slow or dead.
+//!
+//! Locks, always taken in this order: table, channel, partition. No waker is called and nothing is awaited under any.
+
+mod channel;
+pub mod encoded;
+pub mod log;
+mod partition;
+mod subscription;
+mod wakeup;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use metrics::Gauge;
+use shared::channel::Channel;
+use shared::cursor::{CursorPart, Tag};
+use shared::keys::Keys;
+use shared::position::{Epoch, Position};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use self::channel::LocalChannel;
+use self::encoded::{Encoded, Order};
+use self::log::LogLimits;
+use self::partition::PartitionState;
+pub use self::subscription::{Lagged, Subscription, all_live};
+pub use self::wakeup::Wakeup;
+use crate::broker::{Interest, InterestQueue, Message, Partition, Sink, Snapshot};
+use crate::metrics::HubMetrics;
+
+/// How often [`Hub::run`] looks for channels whose linger is over.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it looks for old events in the logs.
+const TRIM_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Settings of the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubSettings {
+    /// Bounds of each channel log.
+    pub log: LogLimits,
+    /// How long a channel stays subscribed after its last connection, since many come right back.
+    pub linger: Duration,
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self { log: LogLimits::default(), linger: Duration::from_secs(1) }
+    }
+}
+
+/// Share it by `Arc`.
+pub struct Hub {
+    keys: Keys,
+    settings: HubSettings,
+    metrics: HubMetrics,
+    /// By number of the partition.
+    partitions: Vec<PartitionState>,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    /// Every channel that is subscribed, or is to be. Made by `attach`, removed by `sweep`.
+    channels: HashMap<Channel, Arc<LocalChannel>>,
+    /// Channels that somebody left as the last one, in order of time. Some may have company again.
+    lingering: VecDeque<(Instant, Arc<LocalChannel>)>,
+    next_generation: u64,
+    /// To the broker, in the order in which things happened to `channels`.
+    interest: mpsc::UnboundedSender<Interest>,
+    /// Set once by `close`: nobody attaches any more.
+    closed: bool,
+}
+
+/// The hub is closing; nobody attaches any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node is stopping")]
+pub struct Closed;
+
+impl Hub {
+    /// An empty hub, and the queue by which a broker learns its interest.
+    #[must_use]
+    pub fn new(keys: Keys, settings: HubSettings, metrics: HubMetrics) -> (Arc<Self>, InterestQueue) {
+        // Filled under the table lock, which cannot wait; the broker empties it at all times.
+        #[allow(clippy::disallowed_methods)]
+        let (interest, queue) = mpsc::unbounded_channel();
+        let partitions = (0..keys.partitions()).map(|_| PartitionState::default()).collect();
+        let table =
+            Table { channels: HashMap::new(), lingering: VecDeque::new(), next_generation: 1, interest, closed: false };
+        let hub = Self { keys, settings, metrics, partitions, table: Mutex::new(table) };
+        (Arc::new(hub), queue)
+    }
+
+    /// Puts a connection on `channel`. It reads what arrives from now on, and is woken by `wakeup`.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn attach(self: &Arc<Self>, channel: &Channel, wakeup: &Arc<Wakeup>) -> Result<Subscription, Closed> {
+        let mut table = self.lock();
+        if table.closed {
+            return Err(Closed);
+        }
+        let local = match table.channels.get(channel) {
+            Some(local) => local.clone(),
+            None => self.subscribe(&mut table, channel),
+        };
+        let mut state = local.lock();
+        state.lingers_until = None;
+        let key = state.subscribers.insert(wakeup.clone());
+        let next = state.log.end();
+        drop(state);
+        Ok(Subscription::new(self.clone(), local, key, next))
+    }
+
+    /// Everything published up to here, on every channel that is live here, is in the logs.
+    #[must_use]
+    pub fn watermark(&self, partition: Partition) -> Position {
+        self.partition(partition).map_or(Position::ZERO, PartitionState::watermark)
+    }
+
+    /// What a cursor at `position` looks like now; `None` before the partition's first session.
+    #[must_use]
+    pub fn cursor(&self, partition: Partition, position: Position) -> Option<CursorPart> {
+        let tag = self.partition(partition)?.tag()?;
+        let partition = (self.keys.partitions() > 1).then_some(partition);
+        Some(CursorPart { partition, position, tag })
+    }
+
+    /// How long ago this node last heard itself, on the partition where that is longest ago; `None` before the first time.
+    #[must_use]
+    pub fn barrier_age(&self, now: Instant) -> Option<Duration> {
+        let ages =
+            self.partitions.iter().map(|partition| partition.heard().map(|at| now.saturating_duration_since(at)));
+        ages.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// Ends every connection, and lets nobody attach any more.
+    pub fn close(&self) {
+        let mut table = self.lock();
+        table.closed = true;
+        let locals: Vec<_> = table.channels.values().cloned().collect();
+        drop(table);
+        for local in locals {
+            let wakeups: Vec<_> = local.lock().subscribers.iter().map(|(_, wakeup)| wakeup.clone()).collect();
+            for wakeup in wakeups {
+                wakeup.close();
+            }
+        }
+    }
+
+    /// Unsubscribes channels whose linger is over, and ages the logs, until `stop`.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        let mut trim = tokio::time::interval(TRIM_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = sweep.tick() => self.sweep(Instant::now()),
+                _ = trim.tick() => self.trim(Instant::now()),
+            }
+        }
+    }
+
+    /// Unsubscribes channels whose linger was over by `now`. A log goes with its channel.
+    pub fn sweep(&self, now: Instant) {
+        let mut table = self.lock();
+        while let Some((due, local)) = table.lingering.pop_front_if(|(due, _)| *due <= now) {
+            // Whoever came and went in between has put the channel into the queue again, for later.
+            if local.lock().lingers_until == Some(due) {
+                table.channels.remove(&local.channel);
+                table.send(Interest::Unsubscribe { channel: local.channel.clone() });
+            }
+        }
+        set_count(&self.metrics.broker_subscriptions, table.channels.len());
+    }
+
+    fn trim(&self, now: Instant) {
+        let locals: Vec<_> = self.lock().channels.values().cloned().collect();
+        for local in locals {
+            local.lock().log.trim(now, &self.settings.log);
+        }
+    }
+
+    fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {
+        let generation = table.next_generation;
+        table.next_generation += 1;
+        let local = Arc::new(LocalChannel::new(channel.clone(), self.keys.partition(channel), generation));
+        table.channels.insert(channel.clone(), local.clone());
+        table.send(Interest::Subscribe { channel: channel.clone(), generation });
+        set_count(&self.metrics.broker_subscriptions, table.channels.len());
+        local
+    }
+
+    fn detach(&self, local: &Arc<LocalChannel>, key: usize) {
+        let mut table = self.lock();
+        let mut state = local.lock();
+        state.subscribers.try_remove(key);
+        if !state.subscribers.is_empty() {
+            return;
+        }
+        let due = Instant::now() + self.settings.linger;
+        state.lingers_until = Some(due);
+        drop(state);
+        table.lingering.push_back((due, local.clone()));
+    }
+
+    fn find(&self, channel: &Channel) -> Option<Arc<LocalChannel>> {
+        self.lock().channels.get(channel).cloned()
+    }
+
+    fn partition(&self, partition: Partition) -> Option<&PartitionState> {
+        self.partitions.get(usize::from(partition))
+    }
+
+    /// Nothing under this lock panics half-way, so a poisoned table is still a whole one.
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn send(&self, interest: Interest) {
+        // A broker that is gone has stopped, and so will this node.
+        let _ = self.interest.send(interest);
+    }
+}
+
+impl Sink for Hub {
+    fn session(&self, partition: Partition, epoch: &Epoch, clock: Position) {
+        let tag = Tag::of(epoch, self.keys.partitions());
+        if let Some(partition) = self.partition(partition) {
+            partition.begin(tag, clock);
+        }
+    }
+
+    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot) {
+        match self.find(channel) {
+            Some(local) if local.generation == generation => wake(local.set_live(snapshot)),
+            _ => {}
+        }
+    }
+
+    fn message(&self, message: Message) {
+        let Some(local) = self.find(&message.channel) else { return };
+        let Some(partition) = self.partition(local.partition) else { return };
+        let stamp = message.stamp;
+        let (cursor, order) = match stamp {
+            Some(stamp) => {
+                (self.cursor(local.partition, stamp.position), Order { position: stamp.position, arrival: 0 })
+            }
+            None => (None, partition.ephemeral_order()),
+        };
+        let event = Encoded::new(message, cursor, order, Instant::now());
+        self.metrics.received(stamp.is_some(), event.is_envelope());
+        let wakers = local.push(Arc::new(event), &self.settings.log);
+        // Only now may connections write it, and only after that are they woken.
+        if let Some(stamp) = stamp {
+            partition.raise(stamp.position);
+        }
+        wake(wakers);
+    }
+
+    fn barrier(&self, partition: Partition, position: Position) {
+        if let Some(partition) = self.partition(partition) {
+            partition.raise(position);
+            partition.set_heard(Instant::now());
+        }
+    }
+}
+
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+fn set_count(gauge: &Gauge, count: usize) {
+    // Exact up to 2^53, far beyond any count here.
+    #[allow(clippy::cast_precision_loss)]
+    gauge.set(count as f64);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The hyper lane: accepts sockets and serves a router on them by HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Version};
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::transport::{TimedStream, Transport};
+
+/// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
+/// once when another one fails.
+const BACKLOG: i32 = 4_096;
+/// For a request's head, and between requests. Longer than the 60 s for which nginx keeps an idle connection to us, so that
+/// it is never this side that closes under a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+/// Most bytes that hyper holds for one HTTP/1.1 connection beyond a write under way; also the longest request head.
+const HTTP1_BUFFER: usize = 64 << 10;
+/// The same for an HTTP/2 stream.
+const HTTP2_BUFFER: usize = 64 << 10;
+/// Streams on one HTTP/2 connection: a browser has one a tab.
+const HTTP2_STREAMS: u32 = 250;
+/// HTTP/2 pings find a peer that is gone without a word.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// TCP keep-alive probes do the same below HTTP/1.1, where a request is under way and nothing is written.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Between attempts to accept after the system refused one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds `address`. The listener belongs to no runtime yet, so that a port that is taken is found before anything starts.
+///
+/// # Errors
+/// Those of the system; most often that the port is taken.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restart does not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until `stop`, then lets requests under way finish and takes no new ones. Connections run in `tasks`: wait for them
+/// there. Each finds its [`Transport`] in its request's extensions.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    write_timeout: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let mut refused = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                if std::mem::take(&mut refused) {
+                    tracing::info!("accepting connections again");
+                }
+                let connection = drive(stream, peer, router.clone(), write_timeout, tasks.clone(), stop.clone());
+                tasks.spawn(connection);
+            }
+            Err(error) if is_about_one_peer(&error) => {
+                tracing::debug!(%error, "a connection ended before it was accepted")
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!(%error, "cannot accept connections; is the open file limit too low?");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn drive(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    write_timeout: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    if let Err(error) = set_options(&stream, write_timeout) {
+        tracing::debug!(%peer, %error, "cannot set socket options");
+    }
+    let transport = Transport::new(write_timeout);
+    let of_requests = transport.clone();
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        of_requests.request(request.version() == Version::HTTP_2);
+        request.extensions_mut().insert(of_requests.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let builder = builder(tasks);
+    let io = TokioIo::new(TimedStream::new(stream, transport.clone()));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut given_up = pin!(transport.given_up(HEADER_TIMEOUT));
+    let mut stopping = false;
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = given_up.as_mut() => return tracing::debug!(%peer, "gave up a silent or stalled connection"),
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = result {
+        // Clients go away all the time.
+        tracing::debug!(%peer, error = %error, "connection ended");
+    }
+}
+
+fn builder(tasks: TaskTracker) -> auto::Builder<TrackedExecutor> {
+    let mut builder = auto::Builder::new(TrackedExecutor(tasks));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP1_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_send_buf_size(HTTP2_BUFFER);
+    builder
+}
+
+/// Events leave at once, and a peer that is gone is noticed.
+fn set_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(write_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = write_timeout;
+    Ok(())
+}
+
+fn is_about_one_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// HTTP/2 streams run in the same tracker as their connections.
+#[derive(Clone)]
+struct TrackedExecutor(TaskTracker);
+
+impl<F> Executor<F> for TrackedExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

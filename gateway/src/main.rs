@@ -1,0 +1,67 @@
+//! `sse-gateway`: flags, configuration, logs, then [`App`], then an exit code.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use gateway::app::App;
+use gateway::cli::{Args, greeting};
+use gateway::config::Config;
+use gateway::shutdown::Signals;
+use shared::telemetry;
+
+/// The system or the run failed.
+const FAILED: u8 = 1;
+/// Flags or configuration are wrong; clap exits with the same.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    if let Err(error) = telemetry::init_logs(&config.telemetry.filter, config.telemetry.format) {
+        return fail(USAGE, &error.to_string());
+    }
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error.to_string()),
+    }
+}
+
+fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    raise_open_files();
+    let prometheus = telemetry::install_metrics(gateway::metrics::BUCKETS)?;
+    gateway::metrics::describe();
+    let app = App::build(config, prometheus)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let signals = Signals::install()?;
+        say(&greeting(config, app.public_address()?, app.admin_address()?));
+        Ok(app.run(signals).await?)
+    });
+    // Whatever was cut at the deadline is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// Every connection is an open file, and the usual soft limit of 1,024 is for programs of another age.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open file limit"),
+        Err(error) => tracing::warn!(%error, "cannot raise the open file limit"),
+    }
+}
+
+/// To standard output, which may be closed.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    for line in message.lines() {
+        let _ = writeln!(std::io::stderr(), "sse-gateway: {line}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,70 @@
+//! How the process ends: on which signals, and in which order.
+//!
+//! 1. readiness goes; new event streams are told to come back later
+//! 2. the grace passes, so that load balancers notice
+//! 3. no more connections are accepted, and every open stream says `retry:` and ends
+//! 4. the hub stops, then the broker
+//!
+//! One deadline holds over all of it; what is still open then is cut. A second signal ends the process at once.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::metrics::NodeMetrics;
+
+/// How long the end may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// From losing readiness to closing the port.
+    pub grace: Duration,
+    /// From the signal to the end of the process, at the latest.
+    pub deadline: Duration,
+}
+
+/// Which part of its life the node is in. Shared by everything that behaves otherwise when it ends.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    /// Set once, by the app; never unset.
+    draining: AtomicBool,
+}
+
+impl Lifecycle {
+    /// Whether the node is stopping.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The node is stopping, from now on.
+    pub fn drain(&self, metrics: &NodeMetrics) {
+        self.draining.store(true, Ordering::Release);
+        metrics.draining.set(1.0);
+    }
+}
+
+/// SIGTERM and SIGINT, each time one of them comes.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on neither ends the process by itself.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
