@@ -1,1 +1,305 @@
-//! x
+//! Ranges and rules of the settings, in the words people read; and that the files which describe them tell the truth.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use shared::config::{Sources, load_checked};
+
+use super::*;
+
+/// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
+type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
+
+const RANGES: [Range; 18] = [
+    ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
+    ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
+    ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
+    ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
+    ("limits.max_connections", ["1", "10000000"], [Some("0"), Some("10000001")], &[]),
+    ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
+    ("limits.max_url", ["256", "32768"], [Some("255"), Some("32769")], &[]),
+    ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
+    ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
+    ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("log.events", ["1", "1048576"], [Some("0"), Some("1048577")], &[]),
+    ("log.bytes", ["1024", "1073741824"], [Some("1023"), Some("1073741825")], &[]),
+    ("log.age", ["45s", "1h"], [Some("44s 999ms"), Some("1h 1ms")], &[("limits.write_timeout", "45s")]),
+    ("log.linger", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
+    ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),
+    ("drain.grace", ["0s", "10s"], [None, Some("10s 1ms")], &[("drain.deadline", "10s")]),
+    ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),
+    ("embedded.max_keys", ["1", "100000000"], [Some("0"), Some("100000001")], &[]),
+];
+
+fn variable(key: &str) -> String {
+    format!("{ENV_PREFIX}__{}", key.to_uppercase().replace('.', "__"))
+}
+
+fn load(sources: &Sources) -> Result<Config, String> {
+    load_checked(sources, &[], Config::check).map_err(|error| error.to_string())
+}
+
+fn by_env(settings: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = settings.iter().map(|(key, value)| (variable(key), (*value).to_owned()));
+    load(&Sources::new(ENV_PREFIX).env(variables))
+}
+
+/// The words of what is wrong, after the place and the key.
+fn reason(key: &str, value: &str) -> String {
+    let error = by_env(&[(key, value)]).unwrap_err();
+    let start = format!("{}: invalid value for \"{key}\": ", variable(key));
+    error.strip_prefix(&start).unwrap_or_else(|| panic!("{error:?} begins otherwise than {start:?}")).to_owned()
+}
+
+#[test]
+fn the_defaults_are_sound() {
+    assert_eq!(by_env(&[]), Ok(Config::default()));
+}
+
+#[test]
+fn every_range_takes_its_ends_and_refuses_what_lies_beyond() {
+    for (key, [least, most], beyond, others) in RANGES {
+        let with = |value| [&[(key, value)], others].concat();
+        for value in [least, most] {
+            let config = by_env(&with(value)).unwrap_or_else(|error| panic!("{key} = {value}: {error}"));
+            let set = serde_json::to_value(&config).unwrap();
+            let set = key.split('.').fold(&set, |at, name| &at[name]);
+            assert_eq!(set.to_string().trim_matches('"'), value, "{key}");
+        }
+        for value in beyond.into_iter().flatten() {
+            let expected =
+                format!("{}: invalid value for {key:?}: {value} is not within {least} and {most}", variable(key));
+            assert_eq!(by_env(&with(value)), Err(expected));
+        }
+    }
+}
+
+#[test]
+fn every_number_and_duration_has_a_range() {
+    let defaults = leaves(&Config::default());
+    let is_number = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h']));
+    let numbers: BTreeSet<_> = defaults.iter().filter(|(_, value)| is_number(value)).map(|(key, _)| &**key).collect();
+    assert_eq!(numbers, RANGES.iter().map(|(key, ..)| *key).collect());
+}
+
+#[test]
+fn a_port_beyond_loopback_has_to_be_meant() {
+    for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
+        let expected = format!(
+            "invalid value for \"insecure\": listen = \"{listen}\" lets everybody who reaches it read and publish, since there is \
+             no authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
+        );
+        assert_eq!(by_env(&[("listen", listen)]), Err(expected));
+        assert!(by_env(&[("listen", listen), ("insecure", "true")]).is_ok_and(|config| !config.is_loopback()));
+    }
+    for listen in ["127.0.0.1:0", "127.1.2.3:80", "[::1]:8080", "localhost:8080"] {
+        assert!(by_env(&[("listen", listen)]).is_ok_and(|config| config.is_loopback()), "{listen}");
+    }
+}
+
+#[test]
+fn addresses_that_are_none() {
+    for key in ["listen", "admin_listen"] {
+        for (value, why) in [
+            ("8080", "invalid socket address"),
+            ("", "invalid socket address"),
+            ("127.0.0.1", "invalid socket address"),
+            ("127.0.0.1:70000", "invalid port value"),
+            ("127.0.0.1:", "invalid port value"),
+        ] {
+            // One problem: that it is not loopback either would only confuse.
+            assert_eq!(reason(key, value), format!("\"{value}\" is no address such as 127.0.0.1:8080: {why}"), "{key}");
+        }
+    }
+}
+
+#[test]
+fn names_of_nodes() {
+    let longest = "n".repeat(64);
+    for node in ["a", "gw-1.eu_west", &longest] {
+        assert_eq!(by_env(&[("node", node)]).unwrap().node.as_deref(), Some(node));
+    }
+    for node in ["a b", "a/b", "노드", &"n".repeat(65)] {
+        assert_eq!(reason("node", node), "a node's name is 1 to 64 of A-Z a-z 0-9 - _ .");
+    }
+    assert_eq!(by_env(&[("node", "")]).unwrap().node, None, "empty text is no name");
+}
+
+#[test]
+fn heartbeat_events() {
+    let longest = "e".repeat(256);
+    for event in ["ping", "하트비트", "sse", &longest] {
+        assert_eq!(by_env(&[("heartbeat_event", event)]).unwrap().heartbeat_event.as_deref(), Some(event));
+    }
+    assert_eq!(reason("heartbeat_event", "sse.ping"), "event names beginning sse. are the gateway's own signals");
+    for event in ["a\nb", "a\rdata: forged", "a\0", "\u{7f}", &"e".repeat(257)] {
+        assert_eq!(reason("heartbeat_event", event), "an event's name is 1 to 256 bytes without control characters");
+    }
+    let empty = Config { heartbeat_event: Some(String::new()), ..Config::default() };
+    assert_eq!(
+        empty.check().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["invalid value for \"heartbeat_event\": an event's name is 1 to 256 bytes without control characters"]
+    );
+}
+
+#[test]
+fn origins() {
+    let origins = |text| by_env(&[("cors.allowed_origins", text)]).map(|config| config.cors.allowed_origins);
+    assert_eq!(origins("https://a.example, http://localhost:5173").unwrap(), ["https://a.example", "http://localhost:5173"]);
+    assert_eq!(origins("*").unwrap(), ["*"]);
+    assert!(origins("").unwrap().is_empty());
+    for (given, told) in [
+        ("https://a.example/", "https://a.example/"),
+        ("a.example", "a.example"),
+        ("https://a.example,*", "*"),
+        ("*,https://a.example", "*"),
+    ] {
+        let expected = format!("\"{told}\" is not an origin such as https://app.example.com or *");
+        assert_eq!(reason("cors.allowed_origins", given), expected);
+    }
+}
+
+#[test]
+fn rules_between_keys_name_the_key_that_breaks_them() {
+    // 1m is the default of log.age, which nobody said: so no place.
+    assert_eq!(
+        by_env(&[("limits.write_timeout", "2m")]),
+        Err("invalid value for \"log.age\": 1m is not within 2m and 1h".to_owned())
+    );
+    assert_eq!(
+        by_env(&[("drain.deadline", "1s")]),
+        Err("invalid value for \"drain.grace\": 2s is not within 0s and 1s".to_owned())
+    );
+    assert!(by_env(&[("drain.deadline", "1s"), ("drain.grace", "1s")]).is_ok(), "as long as is allowed");
+}
+
+#[test]
+fn wrong_types_and_words() {
+    for (key, value, expected) in [
+        ("limits.max_data", "-1", "expected an integer from 0 to 18446744073709551615, got \"-1\""),
+        ("limits.max_data", "64k", "expected an integer from 0 to 18446744073709551615, got \"64k\""),
+        ("keep_alive", "20", "expected a duration such as \"20s\", got \"20\""),
+        ("insecure", "yes", "expected true or false, got \"yes\""),
+        ("demo", "yes", "expected true or false, got \"yes\""),
+        ("telemetry.format", "xml", "expected one of \"text\", \"json\", \"auto\", got \"xml\""),
+    ] {
+        assert_eq!(reason(key, value), expected);
+    }
+}
+
+#[test]
+fn layers_and_every_problem_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let sources = |file| Sources::new(ENV_PREFIX).file(file);
+
+    let first = file("first.toml", "retry = '1s'\nkeep_alive = '5s'\n[limits]\nmax_data = 10\nmax_batch = 20\n");
+    let second = file("second.toml", "keep_alive = '6s'\n[limits]\nmax_data = 11\n");
+    let env = |key: &str, value: &str| [(variable(key), value.to_owned())];
+    let layered = sources(first).file(second).env(env("limits.max_data", "12")).flag("retry", "--retry", None);
+    let config = load(&layered.flag("listen", "--listen", Some("127.0.0.1:9000".to_owned()))).unwrap();
+    let limits = Limits { max_data: 12, max_batch: 20, ..Limits::default() };
+    let [retry, keep_alive] = [1, 6].map(Duration::from_secs);
+    assert_eq!(config, Config { listen: "127.0.0.1:9000".to_owned(), retry, keep_alive, limits, ..Config::default() });
+
+    let wrong = file("wrong.toml", "[limits]\nmax_data = 0\n[log]\nage = '10s'\n");
+    let path = wrong.display().to_string();
+    let expected = format!(
+        "{path}: invalid value for \"limits.max_data\": 0 is not within 1 and 16777216\n\
+         {path}: invalid value for \"log.age\": 10s is not within 30s and 1h\n\
+         SSE_GATEWAY__DRAIN__GRACE: invalid value for \"drain.grace\": 31s is not within 0s and 30s"
+    );
+    assert_eq!(load(&sources(wrong).env(env("drain.grace", "31s"))), Err(expected));
+
+    let unknown = file("unknown.toml", "[limits]\nmax_dat = 1\n");
+    let expected = format!("{}: unknown key \"limits.max_dat\"; did you mean \"limits.max_data\"?", unknown.display());
+    assert_eq!(load(&sources(unknown)), Err(expected));
+}
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/gateway.toml");
+
+/// Every key that holds a value, with its default.
+fn leaves(config: &Config) -> Vec<(String, Value)> {
+    fn list(value: Value, path: &str, into: &mut Vec<(String, Value)>) {
+        let Value::Object(fields) = value else { return into.push((path.to_owned(), value)) };
+        for (name, inner) in fields {
+            list(inner, &if path.is_empty() { name } else { format!("{path}.{name}") }, into);
+        }
+    }
+    let mut found = Vec::new();
+    list(serde_json::to_value(config).unwrap(), "", &mut found);
+    found
+}
+
+/// Keys that begin a line of the file with `marker` before them, each with its section.
+fn keys_of_file(text: &str, marker: &str) -> Vec<String> {
+    let mut section = "";
+    let mut keys = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+            continue;
+        }
+        let Some((key, _)) = line.strip_prefix(marker).and_then(|rest| rest.split_once(" = ")) else { continue };
+        // Prose has white space or back quotes before its equal sign.
+        if key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            keys.push(if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") });
+        }
+    }
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn the_file_holds_every_default() {
+    assert_eq!(load(&Sources::new(ENV_PREFIX).file(FILE)), Ok(Config::default()));
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let (optional, plain): (Vec<_>, Vec<_>) = leaves(&Config::default()).into_iter().partition(|(_, value)| value.is_null());
+    let names = |leaves: Vec<(String, Value)>| {
+        let mut names: Vec<_> = leaves.into_iter().map(|(key, _)| key).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(keys_of_file(&text, ""), names(plain));
+    assert_eq!(keys_of_file(&text, "# "), names(optional), "keys without a default stand behind a # and a space");
+}
+
+#[test]
+fn what_the_file_shows_behind_a_comment_sign_works() {
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let shown = |line: &&str| ["# node = ", "# demo = ", "# heartbeat_event = "].iter().any(|key| line.starts_with(key));
+    let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shown.toml");
+    std::fs::write(&path, &lines).unwrap();
+    let config = load(&Sources::new(ENV_PREFIX).file(path)).unwrap();
+    assert!(config.node.is_some() && config.demo.is_some() && config.heartbeat_event.is_some(), "{lines}");
+}
+
+#[test]
+fn the_manual_has_a_row_for_every_key() {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let mut rows: Vec<_> = manual.lines().filter(|line| line.starts_with("| `")).collect();
+    for (key, default) in leaves(&Config::default()) {
+        let begin = format!("| `{key}` | `{}` | ", variable(&key));
+        let at = rows.iter().position(|row| row.starts_with(&begin));
+        let row = rows.remove(at.unwrap_or_else(|| panic!("no row {begin}")));
+        let default = if default.is_null() { "not set".to_owned() } else { format!("`{default}`") };
+        assert!(row[begin.len()..].starts_with(&format!("{default} | ")), "default {default}: {row}");
+        if let Some((_, [least, most], ..)) = RANGES.iter().find(|(ranged, ..)| *ranged == key) {
+            // Ends that are other keys are named so.
+            let [least, most] = match &*key {
+                "log.age" => ["limits.write_timeout", most],
+                "drain.grace" => [least, "drain.deadline"],
+                _ => [*least, most],
+            };
+            assert!(row.contains(&format!(" | {least} to {most} | ")), "{least} to {most}: {row}");
+        }
+    }
+    assert!(!rows.iter().any(|row| row.contains("SSE_GATEWAY__")), "rows for keys that there are not: {rows:#?}");
+}

@@ -149,17 +149,19 @@ impl Connection {
         }
         // Watermarks first, then the logs: the other way round an event could hide between the two.
         let watermarks = merge::watermarks(&self.hub, self.cursor.iter().map(number));
-        let Ok(batch) = merge::ready(&self.readers, &watermarks) else {
-            return self.end(CloseReason::Slow);
-        };
-        let (bytes, complete) = self.write(&batch);
-        if !bytes.is_empty() {
-            self.keep_alive.put_off(now, &self.settings.keep_alive, &mut self.rng);
-            return Next::Write(bytes);
-        }
-        if !complete {
-            // Everything looked at lay before the beginning; there is more.
-            return Next::Wait(now);
+        loop {
+            let Ok(batch) = merge::ready(&self.readers, &watermarks) else {
+                return self.end(CloseReason::Slow);
+            };
+            let (bytes, complete) = self.write(&batch);
+            if !bytes.is_empty() {
+                self.keep_alive.put_off(now, &self.settings.keep_alive, &mut self.rng);
+                return Next::Write(bytes);
+            }
+            if complete {
+                break;
+            }
+            // Everything in this batch lay before the beginning, and there is more.
         }
         if self.readers.iter().all(|reader| reader.ended) {
             return self.end(CloseReason::Ended);
