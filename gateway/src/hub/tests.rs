@@ -1,1 +1,243 @@
-//! x
+//! Who is subscribed when, and who is woken. The tests play the broker; what connections read is tested there.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use futures_util::FutureExt as _;
+
+use super::*;
+use crate::broker::Stamp;
+
+struct World {
+    hub: Arc<Hub>,
+    interest: InterestQueue,
+}
+
+impl World {
+    fn new() -> Self {
+        let (hub, interest) = Hub::new(Keys::default(), HubSettings::default(), HubMetrics::new());
+        hub.session(0, &Epoch::from_bits(1), Position { ms: 1, seq: 0 });
+        Self { hub, interest }
+    }
+
+    fn attach(&self, name: &str) -> (Subscription, Arc<Wakeup>) {
+        let wakeup = Arc::new(Wakeup::default());
+        (self.hub.attach(&channel(name), &wakeup).unwrap(), wakeup)
+    }
+
+    /// What the broker was told since the last time.
+    fn told(&mut self) -> Vec<Interest> {
+        std::iter::from_fn(|| self.interest.try_recv().ok()).collect()
+    }
+
+    fn live(&self, name: &str, generation: u64) {
+        self.hub.live(
+            &channel(name),
+            generation,
+            Snapshot { clock: Position { ms: 2, seq: 0 }, last: None, entries: Vec::new() },
+        );
+    }
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    fn register(self: &Arc<Self>, wakeup: &Wakeup) {
+        wakeup.register(&self.clone().into());
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn channel(name: &str) -> Channel {
+    Channel::parse(name).unwrap()
+}
+
+fn subscribe(name: &str, generation: u64) -> Interest {
+    Interest::Subscribe { channel: channel(name), generation }
+}
+
+fn unsubscribe(name: &str) -> Interest {
+    Interest::Unsubscribe { channel: channel(name) }
+}
+
+fn message(name: &str, position: Option<Position>) -> Message {
+    let stamp = position.map(|position| Stamp { position, previous: Position::ZERO });
+    Message { channel: channel(name), payload: "x".into(), stamp }
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscribed_while_somebody_is_there_and_a_linger_longer() {
+    let mut world = World::new();
+    let (first, second) = (world.attach("a").0, world.attach("a").0);
+    assert_eq!(world.told(), [subscribe("a", 1)]);
+    drop(first);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), []);
+    drop(second);
+    tokio::time::advance(Duration::from_millis(999)).await;
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), []);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), [unsubscribe("a")]);
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_back_in_time_finds_the_log_as_it_was() {
+    let mut world = World::new();
+    drop(world.attach("a"));
+    tokio::time::advance(Duration::from_millis(900)).await;
+    let (again, _) = world.attach("a");
+    tokio::time::advance(Duration::from_millis(200)).await;
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), [subscribe("a", 1)]);
+    // The second leaving counts from its own time.
+    drop(again);
+    tokio::time::advance(Duration::from_millis(900)).await;
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), []);
+    tokio::time::advance(Duration::from_millis(100)).await;
+    world.hub.sweep(Instant::now());
+    assert_eq!(world.told(), [unsubscribe("a")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_answer_to_the_last_subscribe_counts() {
+    let mut world = World::new();
+    drop(world.attach("a"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.hub.sweep(Instant::now());
+    let (subscription, wakeup) = world.attach("a");
+    assert_eq!(world.told(), [subscribe("a", 1), unsubscribe("a"), subscribe("a", 2)]);
+    let subscriptions = [subscription];
+    world.live("a", 1);
+    assert!(all_live(&subscriptions, &wakeup).now_or_never().is_none());
+    world.live("a", 2);
+    assert_eq!(all_live(&subscriptions, &wakeup).now_or_never(), Some(Ok(())));
+}
+
+#[test]
+fn waits_for_all_of_its_channels() {
+    let world = World::new();
+    let wakeup = Arc::new(Wakeup::default());
+    let subscriptions = ["a", "b"].map(|name| world.hub.attach(&channel(name), &wakeup).unwrap());
+    world.live("a", 1);
+    assert!(all_live(&subscriptions, &wakeup).now_or_never().is_none());
+    let count = Arc::new(Count::default());
+    count.register(&wakeup);
+    world.live("b", 2);
+    assert_eq!(count.get(), 1);
+    assert_eq!(all_live(&subscriptions, &wakeup).now_or_never(), Some(Ok(())));
+}
+
+#[test]
+fn wakes_those_on_the_channel_once_until_they_ask_again() {
+    let world = World::new();
+    let ((_a, on_a), (_b, on_b)) = (world.attach("a"), world.attach("b"));
+    let (a, b) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    a.register(&on_a);
+    b.register(&on_b);
+    world.hub.message(message("a", Some(Position { ms: 5, seq: 0 })));
+    world.hub.message(message("a", None));
+    assert_eq!((a.get(), b.get()), (1, 0));
+    a.register(&on_a);
+    world.hub.message(message("a", None));
+    assert_eq!(a.get(), 2);
+}
+
+#[test]
+fn an_event_may_be_read_once_the_watermark_covers_it() {
+    let world = World::new();
+    let (subscription, _) = world.attach("a");
+    let position = Position { ms: 5, seq: 0 };
+    world.hub.message(message("a", Some(position)));
+    assert_eq!(world.hub.watermark(0), position);
+    let peek = |watermark, limit| {
+        let mut events = Vec::new();
+        let more = subscription.peek(watermark, limit, &mut events).unwrap();
+        (events.len(), more)
+    };
+    assert_eq!(peek(Position { ms: 4, seq: 9 }, 10), (0, false));
+    assert_eq!(peek(position, 10), (1, false));
+    world.hub.message(message("a", None));
+    assert_eq!(peek(position, 1), (1, true));
+}
+
+#[test]
+fn a_message_for_nobody_is_dropped() {
+    let world = World::new();
+    world.hub.message(message("a", Some(Position { ms: 5, seq: 0 })));
+    assert!(world.hub.find(&channel("a")).is_none());
+}
+
+#[test]
+fn a_barrier_raises_the_watermark_and_never_lowers_it() {
+    let world = World::new();
+    assert_eq!(world.hub.barrier_age(Instant::now()), None);
+    world.hub.barrier(0, Position { ms: 9, seq: 0 });
+    world.hub.barrier(0, Position { ms: 7, seq: 0 });
+    assert_eq!(world.hub.watermark(0), Position { ms: 9, seq: 0 });
+    assert!(world.hub.barrier_age(Instant::now()).is_some());
+}
+
+#[test]
+fn closing_reaches_everybody() {
+    let world = World::new();
+    let ((_a, on_a), (_b, on_b)) = (world.attach("a"), world.attach("b"));
+    let count = Arc::new(Count::default());
+    count.register(&on_a);
+    world.hub.close();
+    assert!(on_a.is_closing() && on_b.is_closing());
+    assert_eq!(count.get(), 1);
+    assert!(world.hub.attach(&channel("c"), &on_a).is_err());
+}
+
+/// Threads that come, go and publish at once: interest stays in order, and nothing is left behind.
+#[test]
+fn many_at_once() {
+    let mut world = World::new();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let hub = world.hub.clone();
+            scope.spawn(move || {
+                for i in 0..2_000u64 {
+                    let name = ["a", "b", "c"][usize::try_from((i * 7 + thread) % 3).unwrap()];
+                    let wakeup = Arc::new(Wakeup::default());
+                    let subscription = hub.attach(&channel(name), &wakeup).unwrap();
+                    hub.message(message(name, Some(Position { ms: 10 + i, seq: thread })));
+                    drop(subscription);
+                    if i % 5 == 0 {
+                        hub.sweep(Instant::now() + Duration::from_secs(3_600));
+                    }
+                }
+            });
+        }
+    });
+    world.hub.sweep(Instant::now() + Duration::from_secs(3_600));
+    let mut subscribed = HashMap::new();
+    let mut generations = 0;
+    for interest in world.told() {
+        match interest {
+            Interest::Subscribe { channel, generation } => {
+                assert!(generation > generations, "generations rise");
+                generations = generation;
+                assert!(subscribed.insert(channel, generation).is_none(), "subscribed twice");
+            }
+            Interest::Unsubscribe { channel } => assert!(subscribed.remove(&channel).is_some(), "unsubscribed twice"),
+        }
+    }
+    assert!(subscribed.is_empty() && world.hub.lock().channels.is_empty());
+}
