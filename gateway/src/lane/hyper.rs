@@ -1,15 +1,19 @@
 //! The hyper lane: accepts sockets and serves a router on them by HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
 use http::{Request, Version};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::service::service_fn;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
@@ -17,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+use tower::util::Oneshot;
 
 use super::transport::{TimedStream, Transport};
 
@@ -73,8 +78,12 @@ pub async fn serve(
                 if std::mem::take(&mut refused) {
                     tracing::info!("accepting connections again");
                 }
-                let connection = drive(stream, peer, router.clone(), write_timeout, tasks.clone(), stop.clone());
-                tasks.spawn(connection);
+                if let Err(error) = set_options(&stream, write_timeout) {
+                    tracing::debug!(%peer, %error, "cannot set socket options");
+                }
+                let transport = Transport::new(write_timeout);
+                let connection = connection(stream, &transport, router.clone(), tasks.clone());
+                tasks.spawn(drive(connection, transport, peer, stop.clone()));
             }
             Err(error) if is_about_one_peer(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted")
@@ -89,27 +98,26 @@ pub async fn serve(
     }
 }
 
-async fn drive(
+type Connection = auto::Connection<'static, TokioIo<TimedStream>, OnTransport, TrackedExecutor>;
+
+/// On the heap by itself: inside the future of [`drive`] it would be there twice over.
+fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    transport: &Arc<Transport>,
     router: Router,
-    write_timeout: Duration,
     tasks: TaskTracker,
+) -> Pin<Box<Connection>> {
+    let io = TokioIo::new(TimedStream::new(stream, transport.clone()));
+    let service = OnTransport { router, transport: transport.clone() };
+    Box::pin(builder(tasks).serve_connection(io, service).into_owned())
+}
+
+async fn drive(
+    mut connection: Pin<Box<Connection>>,
+    transport: Arc<Transport>,
+    peer: SocketAddr,
     stop: CancellationToken,
 ) {
-    if let Err(error) = set_options(&stream, write_timeout) {
-        tracing::debug!(%peer, %error, "cannot set socket options");
-    }
-    let transport = Transport::new(write_timeout);
-    let of_requests = transport.clone();
-    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
-        of_requests.request(request.version() == Version::HTTP_2);
-        request.extensions_mut().insert(of_requests.clone());
-        router.clone().oneshot(request.map(Body::new))
-    });
-    let builder = builder(tasks);
-    let io = TokioIo::new(TimedStream::new(stream, transport.clone()));
-    let mut connection = pin!(builder.serve_connection(io, service));
     let mut given_up = pin!(transport.given_up(HEADER_TIMEOUT));
     let mut stopping = false;
     let result = loop {
@@ -125,6 +133,25 @@ async fn drive(
     if let Err(error) = result {
         // Clients go away all the time.
         tracing::debug!(%peer, error = %error, "connection ended");
+    }
+}
+
+/// The router, for requests of one connection: each finds the [`Transport`] in its extensions.
+struct OnTransport {
+    router: Router,
+    transport: Arc<Transport>,
+}
+
+impl Service<Request<Incoming>> for OnTransport {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Oneshot<Router, Request<Body>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        self.transport.request(request.version() == Version::HTTP_2);
+        request.extensions_mut().insert(self.transport.clone());
+        self.router.clone().oneshot(request)
     }
 }
 
