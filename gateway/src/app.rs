@@ -98,6 +98,7 @@ impl App {
             limits: Limits {
                 max_channels: config.limits.max_channels,
                 max_url: config.limits.max_url,
+                request_timeout: config.limits.request_timeout,
                 open_timeout: config.limits.open_timeout,
             },
         };

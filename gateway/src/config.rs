@@ -72,6 +72,9 @@ pub struct Limits {
     /// A socket that takes nothing for so long is closed.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
+    /// From a request's head to that of its answer.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
     /// How long a new connection waits for its channels.
     #[serde(with = "duration")]
     pub open_timeout: Duration,
@@ -164,6 +167,7 @@ impl Default for Limits {
             max_event_name: DEFAULT_MAX_EVENT_NAME,
             max_batch: DEFAULT_MAX_BATCH,
             write_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(5),
         }
     }
@@ -218,6 +222,10 @@ impl Config {
         check("retry", between(self.retry, MIN_RETRY, MAX_RETRY));
         check("keep_alive", between(self.keep_alive, Duration::from_secs(1), Duration::from_secs(3_600)));
         check("limits.write_timeout", between(limits.write_timeout, Duration::from_secs(1), Duration::from_secs(600)));
+        check(
+            "limits.request_timeout",
+            between(limits.request_timeout, Duration::from_secs(1), Duration::from_secs(600)),
+        );
         check("limits.open_timeout", between(limits.open_timeout, Duration::from_millis(100), Duration::from_secs(60)));
         check("limits.max_connections", within(limits.max_connections, 1, 10_000_000));
         check("limits.max_channels", within(limits.max_channels, 1, 1_024));

@@ -10,6 +10,11 @@ use gateway::config::Config;
 use gateway::shutdown::Signals;
 use shared::telemetry;
 
+/// Ten thousand connections that are gone leave their memory to the system, not to this process.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The system or the run failed.
 const FAILED: u8 = 1;
 /// Flags or configuration are wrong; clap exits with the same.

@@ -105,7 +105,7 @@ impl Event {
 }
 
 pub(crate) fn has_line_break(text: &str) -> bool {
-    text.bytes().any(|b| matches!(b, b'\r' | b'\n'))
+    memchr::memchr2(b'\r', b'\n', text.as_bytes()).is_some()
 }
 
 #[cfg(test)]

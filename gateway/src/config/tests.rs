@@ -10,10 +10,11 @@ use super::*;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 18] = [
+const RANGES: [Range; 19] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
+    ("limits.request_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[]),
     ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("limits.max_connections", ["1", "10000000"], [Some("0"), Some("10000001")], &[]),
     ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
@@ -77,7 +78,8 @@ fn every_range_takes_its_ends_and_refuses_what_lies_beyond() {
 #[test]
 fn every_number_and_duration_has_a_range() {
     let defaults = leaves(&Config::default());
-    let is_number = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h']));
+    let is_number =
+        |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h']));
     let numbers: BTreeSet<_> = defaults.iter().filter(|(_, value)| is_number(value)).map(|(key, _)| &**key).collect();
     assert_eq!(numbers, RANGES.iter().map(|(key, ..)| *key).collect());
 }
@@ -145,7 +147,10 @@ fn heartbeat_events() {
 #[test]
 fn origins() {
     let origins = |text| by_env(&[("cors.allowed_origins", text)]).map(|config| config.cors.allowed_origins);
-    assert_eq!(origins("https://a.example, http://localhost:5173").unwrap(), ["https://a.example", "http://localhost:5173"]);
+    assert_eq!(
+        origins("https://a.example, http://localhost:5173").unwrap(),
+        ["https://a.example", "http://localhost:5173"]
+    );
     assert_eq!(origins("*").unwrap(), ["*"]);
     assert!(origins("").unwrap().is_empty());
     for (given, told) in [
@@ -176,7 +181,7 @@ fn rules_between_keys_name_the_key_that_breaks_them() {
 #[test]
 fn wrong_types_and_words() {
     for (key, value, expected) in [
-        ("limits.max_data", "-1", "expected an integer from 0 to 18446744073709551615, got \"-1\""),
+        ("limits.max_data", "-1", "expected an integer from 0 to 18446744073709551615, got -1"),
         ("limits.max_data", "64k", "expected an integer from 0 to 18446744073709551615, got \"64k\""),
         ("keep_alive", "20", "expected a duration such as \"20s\", got \"20\""),
         ("insecure", "yes", "expected true or false, got \"yes\""),
@@ -258,7 +263,8 @@ fn keys_of_file(text: &str, marker: &str) -> Vec<String> {
 fn the_file_holds_every_default() {
     assert_eq!(load(&Sources::new(ENV_PREFIX).file(FILE)), Ok(Config::default()));
     let text = std::fs::read_to_string(FILE).unwrap();
-    let (optional, plain): (Vec<_>, Vec<_>) = leaves(&Config::default()).into_iter().partition(|(_, value)| value.is_null());
+    let (optional, plain): (Vec<_>, Vec<_>) =
+        leaves(&Config::default()).into_iter().partition(|(_, value)| value.is_null());
     let names = |leaves: Vec<(String, Value)>| {
         let mut names: Vec<_> = leaves.into_iter().map(|(key, _)| key).collect();
         names.sort_unstable();
@@ -271,7 +277,8 @@ fn the_file_holds_every_default() {
 #[test]
 fn what_the_file_shows_behind_a_comment_sign_works() {
     let text = std::fs::read_to_string(FILE).unwrap();
-    let shown = |line: &&str| ["# node = ", "# demo = ", "# heartbeat_event = "].iter().any(|key| line.starts_with(key));
+    let shown =
+        |line: &&str| ["# node = ", "# demo = ", "# heartbeat_event = "].iter().any(|key| line.starts_with(key));
     let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shown.toml");

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
-use axum::response::Html;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use http::StatusCode;
+use publisher::http::problem::Problem;
 use publisher::http::{method_not_allowed, not_found, url_limit};
 
 pub use self::cors::Cors;
@@ -48,13 +51,15 @@ pub struct Limits {
     pub max_channels: usize,
     /// Bytes of path and query.
     pub max_url: usize,
+    /// From a request's head to that of its answer; a slow body is cut.
+    pub request_timeout: Duration,
     /// How long a connection waits for its channels to become live.
     pub open_timeout: Duration,
 }
 
 /// The public port. `publish` are routes that somebody else serves; `demo` adds the page at `/`.
 pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
-    let max_url = node.limits.max_url;
+    let Limits { max_url, request_timeout, .. } = node.limits;
     let streams = Router::new()
         .route("/events", get(events::by_query).post(events::by_body))
         .route("/api/sse/connect", get(events::connect))
@@ -64,5 +69,19 @@ pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Rout
     if demo {
         router = router.route("/", get(|| async { Html(DEMO) }));
     }
-    router.fallback(not_found).layer(from_fn_with_state(max_url, url_limit)).layer(cors.layer())
+    router
+        .fallback(not_found)
+        .layer(from_fn_with_state(request_timeout, deadline))
+        .layer(from_fn_with_state(max_url, url_limit))
+        .layer(cors.layer())
+}
+
+/// Refuses, 408, what is not answered in time. An event stream is answered when its head leaves.
+async fn deadline(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "request timeout")
+            .detail(format!("the request did not arrive within {}", humantime::format_duration(timeout)))
+            .into_response(),
+    }
 }

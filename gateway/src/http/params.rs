@@ -100,7 +100,12 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const LIMITS: Limits = Limits { max_channels: 3, max_url: 8_192, open_timeout: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits {
+        max_channels: 3,
+        max_url: 8_192,
+        request_timeout: Duration::from_secs(30),
+        open_timeout: Duration::from_secs(5),
+    };
 
     fn names(channels: Result<Vec<Channel>, Problem>) -> Vec<String> {
         channels.unwrap().iter().map(ToString::to_string).collect()

@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use memchr::{memchr, memchr2};
+
 /// Default bound of one block, in bytes.
 pub const DEFAULT_LIMIT: usize = 16 << 20;
 
@@ -100,7 +102,7 @@ impl Decoder {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
-        while let Some(at) = bytes.iter().position(|&b| matches!(b, b'\r' | b'\n')) {
+        while let Some(at) = memchr2(b'\r', b'\n', bytes) {
             self.append(&bytes[..at])?;
             let line = std::mem::take(&mut self.line);
             self.take_line(&line)?;
@@ -139,7 +141,7 @@ impl Decoder {
             self.dispatch();
             return Ok(());
         }
-        let (name, value) = match line.iter().position(|&b| b == b':') {
+        let (name, value) = match memchr(b':', line) {
             Some(at) => (&line[..at], line[at + 1..].strip_prefix(b" ").unwrap_or(&line[at + 1..])),
             None => (line, &b""[..]),
         };

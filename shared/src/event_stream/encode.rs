@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use memchr::memchr2;
+
 use crate::event::{Event, MAX_RETRY, MIN_RETRY};
 
 /// Appends one whole block: `event`, `data`, `retry`, then `id` as the last field, and the blank line.
@@ -31,7 +33,7 @@ pub fn fields(out: &mut Vec<u8>, event: &Event) {
 /// Appends `data:` lines, one for each line of `text`; CR, LF and CRLF each end one. An empty text is one empty line.
 pub fn data(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&b| matches!(b, b'\r' | b'\n')) {
+    while let Some(at) = memchr2(b'\r', b'\n', rest) {
         field(out, b"data", &rest[..at]);
         let crlf = rest[at..].starts_with(b"\r\n");
         rest = &rest[at + if crlf { 2 } else { 1 }..];
