@@ -86,7 +86,7 @@ pub async fn serve(
                 tasks.spawn(drive(connection, transport, peer, stop.clone()));
             }
             Err(error) if is_about_one_peer(&error) => {
-                tracing::debug!(%error, "a connection ended before it was accepted")
+                tracing::debug!(%error, "a connection ended before it was accepted");
             }
             Err(error) => {
                 if !std::mem::replace(&mut refused, true) {
