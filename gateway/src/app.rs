@@ -166,7 +166,7 @@ impl App {
             signal = signals.next() => signal,
             ended = tasks.join_next() => return Err(ended_early(ended)),
         };
-        tracing::info!(signal, grace_ms = self.drain.grace.as_millis(), "stopping");
+        tracing::info!(signal, grace = %humantime::format_duration(self.drain.grace), "stopping");
         let deadline = Instant::now() + self.drain.deadline;
         self.lifecycle.drain(&self.metrics);
         let drained = async {

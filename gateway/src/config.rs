@@ -227,6 +227,7 @@ impl Config {
             between(limits.request_timeout, Duration::from_secs(1), Duration::from_secs(600)),
         );
         check("limits.open_timeout", between(limits.open_timeout, Duration::from_millis(100), Duration::from_secs(60)));
+        check("limits.open_timeout", below_request_timeout(limits));
         check("limits.max_connections", within(limits.max_connections, 1, 10_000_000));
         check("limits.max_channels", within(limits.max_channels, 1, 1_024));
         check("limits.max_url", within(limits.max_url, 256, 32_768));
@@ -271,6 +272,15 @@ pub fn resolve(listen: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("\"{listen}\" is no address such as 127.0.0.1:8080: {error}"))?;
     addresses.next().ok_or_else(|| format!("\"{listen}\" has no address"))
+}
+
+/// Else a stream that waits for its channels would get 408, which ends an `EventSource` for good.
+fn below_request_timeout(limits: &Limits) -> Result<(), String> {
+    if limits.open_timeout < limits.request_timeout {
+        return Ok(());
+    }
+    let text = humantime::format_duration;
+    Err(format!("{} is not below limits.request_timeout, {}", text(limits.open_timeout), text(limits.request_timeout)))
 }
 
 fn check_node(node: &str) -> Result<(), String> {

@@ -14,8 +14,8 @@ const RANGES: [Range; 19] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
-    ("limits.request_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[]),
-    ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
+    ("limits.request_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("limits.open_timeout", "500ms")]),
+    ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
     ("limits.max_connections", ["1", "10000000"], [Some("0"), Some("10000001")], &[]),
     ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
     ("limits.max_url", ["256", "32768"], [Some("255"), Some("32769")], &[]),
@@ -55,6 +55,14 @@ fn reason(key: &str, value: &str) -> String {
 #[test]
 fn the_defaults_are_sound() {
     assert_eq!(by_env(&[]), Ok(Config::default()));
+}
+
+#[test]
+fn a_stream_is_never_cut_while_it_waits_for_its_channels() {
+    let expected = "SSE_GATEWAY__LIMITS__OPEN_TIMEOUT: invalid value for \"limits.open_timeout\": \
+                    10s is not below limits.request_timeout, 10s";
+    let settings = [("limits.open_timeout", "10s"), ("limits.request_timeout", "10s")];
+    assert_eq!(by_env(&settings), Err(expected.to_owned()));
 }
 
 #[test]

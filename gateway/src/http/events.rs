@@ -8,8 +8,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
-use http::{HeaderValue, StatusCode};
 use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
 use shared::channel::Channel;
@@ -48,14 +48,7 @@ pub(super) async fn by_body(
 ) -> Result<Response, Problem> {
     let wanted = params::request(request.uri().query().unwrap_or_default())?;
     if !has_media_type(request.headers(), "application/json") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "unsupported media type",
-        )
-        .detail("send the channels as application/json")
-        .field("content-type")
-        .limit("application/json"));
+        return Err(Problem::unsupported_type("application/json", "the channels come as application/json"));
     }
     let body = read_body(request.into_body(), "body", params::max_body(&node.limits)).await?;
     let channels = params::channels_of_body(&body, &node.limits)?;

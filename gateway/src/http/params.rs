@@ -28,12 +28,10 @@ pub(super) fn channels_of_query(query: &str, limits: &Limits) -> Result<Vec<Chan
 
 /// The channels of a body `{"channels": [...]}`.
 pub(super) fn channels_of_body(body: &[u8], limits: &Limits) -> Result<Vec<Channel>, Problem> {
-    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)
-        .map_err(|error| Problem::invalid("body", format!("body has to be a JSON object: {error}")))?;
+    let body: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
     if let Some(key) = body.keys().find(|key| *key != "channels") {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-key", "unknown key")
-            .detail(format!("{key:?} is not a key of this body; it has only \"channels\""))
-            .field(key.clone()));
+        return Err(Problem::unknown_key(key, "unknown key, this body has only channels"));
     }
     let wanted = "an array of channel names, at least one";
     let named = match body.get("channels") {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use http::StatusCode;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -10,13 +9,10 @@ use shared::channel::Channel;
 
 use super::Limits;
 use super::check::{self, Draft};
-use super::problem::Problem;
+use super::problem::{MAX_TOLD, Problem};
 use crate::Publication;
 
 const KEYS: [&str; 8] = ["channel", "channels", "event", "data", "retry", "end", "ephemeral", "once"];
-
-/// Longest part of an unknown key that is told back, in characters.
-const MAX_TOLD: usize = 64;
 
 /// A string type, as errors call it: JSON can escape half a surrogate pair, which is no text.
 const STRING: &str = "a string of Unicode text";
@@ -55,18 +51,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// 400: not JSON, with line and column, or not an object.
     pub(super) fn parse(json: &'a [u8], line: usize) -> Result<Self, Problem> {
-        serde_json::from_slice(json).map_err(|error| {
-            if error.is_data() {
-                return Problem::wrong_type("body", "a JSON object");
-            }
-            let text = error.to_string();
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            let reason = text.strip_suffix(&place).unwrap_or(&text);
-            let (line, column) = (line + error.line().saturating_sub(1), error.column());
-            Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "malformed JSON")
-                .field("body")
-                .detail(format!("{reason} at line {line} column {column}"))
-        })
+        serde_json::from_slice(json).map_err(|error| Problem::malformed_json(&error, line))
     }
 
     /// Whether it asks for an ephemeral event, right or wrong otherwise.
@@ -192,8 +177,7 @@ fn unknown_key(key: &str) -> Problem {
         Some(known) => format!("unknown key, did you mean {known}"),
         None => format!("unknown key, known ones are {}", KEYS.join(", ")),
     };
-    let told: String = key.chars().take(MAX_TOLD).collect();
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-key", "unknown key").field(told).detail(detail)
+    Problem::unknown_key(key, detail)
 }
 
 /// The known key that `key` is a slip of, at most half of its letters wrong.

@@ -15,6 +15,8 @@ use shared::channel::{ChannelError, MAX_CHANNEL_BYTES};
 
 use crate::PublishError;
 
+/// Most characters of a client's own key that it is told back.
+pub(super) const MAX_TOLD: usize = 64;
 /// What stands before a problem's code in its `type`.
 const TYPE_PREFIX: &str = "urn:problem:sse:";
 
@@ -116,6 +118,37 @@ impl Problem {
             ChannelError::TooLong { .. } => problem.limit(MAX_CHANNEL_BYTES),
             ChannelError::Empty | ChannelError::Character { .. } => problem,
         }
+    }
+
+    /// 400: not JSON, or not the kind of value it has to be. The text begins at `line` of the body (from 1).
+    #[must_use]
+    pub fn malformed_json(error: &serde_json::Error, line: usize) -> Self {
+        if error.is_data() {
+            return Self::wrong_type("body", "a JSON object");
+        }
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let reason = text.strip_suffix(&place).unwrap_or(&text);
+        let (line, column) = (line + error.line().saturating_sub(1), error.column());
+        Self::new(StatusCode::BAD_REQUEST, "malformed-json", "malformed JSON")
+            .field("body")
+            .detail(format!("{reason} at line {line} column {column}"))
+    }
+
+    /// 422: a key that this body does not have. What is told back of it is cut to [`MAX_TOLD`] characters.
+    #[must_use]
+    pub fn unknown_key(key: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        let told: String = key.chars().take(MAX_TOLD).collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-key", "unknown key").field(told).detail(detail)
+    }
+
+    /// 415: the body comes as something else than `taken`.
+    #[must_use]
+    pub fn unsupported_type(taken: &'static str, detail: &'static str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "unsupported media type")
+            .field("content-type")
+            .detail(detail)
+            .limit(Limit::Text(Cow::Borrowed(taken)))
     }
 
     /// 413: more than `limit` of `unit`.

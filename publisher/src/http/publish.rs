@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 
 use super::problem::Problem;
 use super::service::{Answer, Service};
@@ -22,10 +21,8 @@ pub(super) async fn publish(State(service): State<Arc<Service>>, request: Reques
     if body::has_media_type(&head.headers, batch::NDJSON) {
         return batch::publish(&service, body).await;
     }
-    let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "unsupported media type")
-        .detail("a publish comes as application/json, a batch as application/x-ndjson")
-        .field("content-type")
-        .limit(TAKEN);
+    let problem =
+        Problem::unsupported_type(TAKEN, "a publish comes as application/json, a batch as application/x-ndjson");
     Err(service.refused(false, problem))
 }
 

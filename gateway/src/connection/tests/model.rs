@@ -57,7 +57,7 @@ struct Expected {
 impl Pair {
     fn take(&mut self, bytes: &[u8], keys: &Keys) -> Result<(), TestCaseError> {
         self.decoder.feed(bytes).unwrap();
-        while let Some(item) = self.decoder.next() {
+        for item in self.decoder.by_ref() {
             let (id, event) = match item {
                 Decoded::Event(event) if event.event == "sse.open" => continue,
                 Decoded::Event(event) => (event.id.clone(), Some(event)),
@@ -124,7 +124,7 @@ fn run(partitions: u16, steps: &[Step]) -> Result<(), TestCaseError> {
         now += Duration::from_secs(number as u64 % 7);
         match step {
             Step::Publish(index, durable) => {
-                publish(&mut world, &mut pairs, CHANNELS[*index], &number.to_string(), *durable)
+                publish(&mut world, &mut pairs, CHANNELS[*index], &number.to_string(), *durable);
             }
             Step::Burst(index, large) => {
                 let width = if *large { 300 } else { 1 };
