@@ -3,5 +3,18 @@
 #![cfg(test)]
 #![allow(unreachable_pub)] // one binary: every module's items are for the others
 
+mod bad_input;
+mod broker_contract;
 mod browser;
+mod closed_tab;
+mod connect;
+mod contract;
+mod cors;
+mod layers;
+mod operator;
+mod slow;
+mod start;
+mod stop;
+mod streams;
 mod support;
+mod versions;

@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::{Stream, eventually, soon};
@@ -27,13 +27,13 @@ impl Builder {
         self
     }
 
-    /// An environment variable.
+    /// An environment variable; it wins over the configuration file, and over what is set for every test.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.command.env(key, value);
         self
     }
 
-    /// More flags; they win over the ports that the system chooses.
+    /// Flags; they win over everything.
     pub fn args(mut self, args: &[&str]) -> Self {
         self.command.args(args);
         self
@@ -42,8 +42,7 @@ impl Builder {
     /// Starts it and waits until it says where it listens.
     pub async fn start(self) -> Gateway {
         let mut command = self.command;
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
+        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut public, mut admin) = (None, None);
         while admin.is_none() {
@@ -58,19 +57,24 @@ impl Builder {
             _folder: self.folder,
             public: public.unwrap(),
             admin: admin.unwrap(),
-            client: Client::new(),
+            // The test's own environment may name a proxy.
+            client: Client::builder().no_proxy().build().unwrap(),
         };
         eventually("ready", async || gateway.admin("/readyz").await.status().is_success().then_some(())).await;
         gateway
     }
 
-    /// Runs it to its end, for starts that are to fail. Ports as given by [`args`](Self::args).
+    /// Starts it with another standard output, which nobody reads here, and waits for nothing.
+    pub fn start_unseen(mut self, stdout: impl Into<Stdio>) -> (Child, TempDir) {
+        (self.command.stdout(stdout).stderr(Stdio::inherit()).spawn().unwrap(), self.folder)
+    }
+
+    /// Runs it to its end, for starts that are to fail.
     pub async fn fail(mut self) -> Exit {
-        let mut child = self.command.stderr(Stdio::piped()).spawn().unwrap();
-        let status = soon("the end of a gateway that cannot start", child.wait()).await.unwrap();
-        let mut errors = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
-        Exit { status, errors }
+        let child = self.command.stderr(Stdio::piped()).spawn().unwrap();
+        let ended = soon("the end of a gateway that cannot start", child.wait_with_output()).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Exit { status: ended.status, output: text(ended.stdout), errors: text(ended.stderr) }
     }
 }
 
@@ -78,6 +82,8 @@ impl Builder {
 #[derive(Debug)]
 pub struct Exit {
     pub status: ExitStatus,
+    /// What it wrote to standard output, where it was run to its end.
+    pub output: String,
     /// What it wrote to standard error; empty where that was inherited.
     pub errors: String,
 }
@@ -100,6 +106,9 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sse-gateway"));
         command.current_dir(folder.path()).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        // Ports that the system chooses, unless a test says otherwise; and no word of what goes as it should.
+        command.env("SSE_GATEWAY__LISTEN", "127.0.0.1:0").env("SSE_GATEWAY__ADMIN_LISTEN", "127.0.0.1:0");
+        command.env("SSE_GATEWAY__TELEMETRY__FILTER", "warn");
         Builder { command, folder }
     }
 
@@ -123,6 +132,16 @@ impl Gateway {
         let text = self.admin("/metrics").await.text().await.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Publishes events as one batch by `POST /publish`. Returns the answers.
+    pub async fn publish_batch(&self, events: &[Value]) -> Vec<Value> {
+        let body: Vec<String> = events.iter().map(Value::to_string).collect();
+        let request = self.client.post(self.url("/publish")).header("content-type", "application/x-ndjson");
+        let response = request.body(body.join("\n")).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let text = response.text().await.unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits until a metric has a value.
@@ -159,7 +178,7 @@ impl Gateway {
             .await
             .expect("the process did not end")
             .unwrap();
-        Exit { status, errors: String::new() }
+        Exit { status, output: String::new(), errors: String::new() }
     }
 
     /// SIGTERM, and waits for the end.

@@ -1,6 +1,7 @@
 //! What every test here needs: a gateway of its own, clients that read event streams, and patience without sleeping.
 
 mod gateway;
+mod raw;
 mod stream;
 
 use std::future::Future;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use gateway::{Builder, Exit, Gateway};
+pub use gateway::{Exit, Gateway};
+pub use raw::Raw;
 pub use stream::Stream;
 
 /// How long anything may take to come true; far longer than it should, so that a busy machine fails nothing.
@@ -16,11 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks until there is an answer; fails with `what` when there was none for [`PATIENCE`].
-pub async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = check().await {

@@ -1,0 +1,111 @@
+//! The operator port: liveness, readiness, metrics.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::support::Gateway;
+
+/// Where names of metrics are declared.
+const DECLARED: &str = include_str!("../src/metrics.rs");
+
+/// Every `"sse_gateway_..."` that the source names.
+fn declared() -> BTreeSet<&'static str> {
+    DECLARED.split('"').filter(|text| text.starts_with("sse_gateway_")).collect()
+}
+
+/// The pieces of a sample's labels, `name="value"`.
+fn labels(text: &str) -> impl Iterator<Item = &str> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.filter_map(|line| line.split_once('{')?.1.rsplit_once('}')).flat_map(|(labels, _)| labels.split(','))
+}
+
+#[tokio::test]
+async fn lives_and_is_ready() {
+    let gateway = Gateway::start().await;
+    let response = gateway.admin("/livez").await;
+    assert_eq!((response.status().as_u16(), &*response.text().await.unwrap()), (200, "ok\n"));
+    let response = gateway.admin("/readyz").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.text().await.unwrap(), r#"{"ready":true}"#);
+}
+
+#[tokio::test]
+async fn every_declared_metric_is_there() {
+    let gateway = Gateway::start().await;
+    let mut stream = gateway.stream("/events?channel=a").await;
+    stream.opened().await;
+    gateway.publish(json!({"channel": "a", "data": "x"})).await;
+    stream.event().await.unwrap();
+
+    let response = gateway.admin("/metrics").await;
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = response.text().await.unwrap();
+    let names = declared();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        for line in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
+            assert_eq!(text.lines().filter(|have| have.starts_with(&line)).count(), 1, "{line:?} in\n{text}");
+        }
+        let mut samples = text.lines().filter_map(|line| line.strip_prefix(name));
+        assert!(samples.any(|rest| rest.starts_with(['{', ' ', '_'])), "no sample of {name} in\n{text}");
+    }
+    for sample in [
+        "sse_gateway_connections{lane=\"hyper\"} 1",
+        "sse_gateway_connections_opened_total{lane=\"hyper\"} 1",
+        "sse_gateway_events_received_total{kind=\"durable\"} 1",
+        "sse_gateway_events_received_total{kind=\"ephemeral\"} 0",
+        "sse_gateway_events_delivered_total 1",
+        "sse_gateway_publish_to_socket_seconds_count 1",
+        "sse_gateway_broker_subscriptions 1",
+        "sse_gateway_draining 0",
+        "sse_publisher_publishes_total{kind=\"durable\",result=\"ok\"} 1",
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample} is not in\n{text}");
+    }
+}
+
+/// A series for each user would fill the memory of whoever collects them.
+#[tokio::test]
+async fn no_label_names_a_channel_or_a_user() {
+    let gateway = Gateway::start().await;
+    let before = gateway.admin("/metrics").await.text().await.unwrap();
+    for name in ["odd\"channel", "odd,channel=1", "odd\\channel", "odd채널"] {
+        let mut url = reqwest::Url::parse(&gateway.url("/events")).unwrap();
+        url.query_pairs_mut().append_pair("channel", name);
+        let mut stream = crate::support::Stream::open(gateway.client.get(url)).await;
+        stream.opened().await;
+        gateway.publish(json!({"channel": name, "event": "oddevent", "once": "oddonce"})).await;
+        stream.event().await.unwrap();
+        let mut user = gateway.stream("/api/sse/connect?userId=odduser").await;
+        user.opened().await;
+        gateway.client.post(gateway.url("/api/sse/notify?userId=odduser&message=oddtext")).send().await.unwrap();
+        user.event().await.unwrap();
+        gateway.client.get(gateway.url(&format!("/odd/{name}"))).send().await.unwrap();
+        gateway.client.post(gateway.url("/publish")).json(&json!({"odd": 1})).send().await.unwrap();
+    }
+    let after = gateway.admin("/metrics").await.text().await.unwrap();
+    assert!(!after.contains("odd"), "{after}");
+    let bounds = |label: &&str| !label.starts_with("le=");
+    let labels_before: BTreeSet<&str> = labels(&before).filter(bounds).collect();
+    let labels_after: BTreeSet<&str> = labels(&after).filter(bounds).collect();
+    assert!(!labels_before.is_empty());
+    assert_eq!(labels_after, labels_before, "traffic made no series");
+}
+
+#[tokio::test]
+async fn each_port_has_its_own_routes() {
+    let gateway = Gateway::start().await;
+    for path in ["/metrics", "/livez", "/readyz"] {
+        let response = gateway.client.get(gateway.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path} on the public port");
+    }
+    for path in ["/events?channel=a", "/", "/publish", "/nothing"] {
+        let response = gateway.admin(path).await;
+        assert_eq!(response.status(), 404, "{path} on the operator port");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
+    }
+    let response = gateway.client.post(format!("http://{}/metrics", gateway.admin)).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET,HEAD"));
+}
