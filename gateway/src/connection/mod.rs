@@ -144,16 +144,18 @@ impl Connection {
         if self.ended {
             return Next::End;
         }
-        if self.wakeup.is_closing() {
-            return self.end(CloseReason::Drain);
-        }
+        let closing = self.wakeup.is_closing();
         // Watermarks first, then the logs: the other way round an event could hide between the two.
         let watermarks = merge::watermarks(&self.hub, self.cursor.iter().map(number));
         loop {
             let Ok(batch) = merge::ready(&self.readers, &watermarks) else {
-                return self.end(CloseReason::Slow);
+                return self.end(CloseReason::Slow, Bytes::new());
             };
             let (bytes, complete) = self.write(&batch);
+            if closing {
+                // What one write holds still goes out; the rest is for the next connection.
+                return self.end(CloseReason::Drain, bytes);
+            }
             if !bytes.is_empty() {
                 self.keep_alive.put_off(now, &self.settings.keep_alive, &mut self.rng);
                 return Next::Write(bytes);
@@ -164,7 +166,7 @@ impl Connection {
             // Everything in this batch lay before the beginning, and there is more.
         }
         if self.readers.iter().all(|reader| reader.ended) {
-            return self.end(CloseReason::Ended);
+            return self.end(CloseReason::Ended, Bytes::new());
         }
         if now < self.keep_alive.due() {
             return Next::Wait(self.keep_alive.due());
@@ -220,14 +222,14 @@ impl Connection {
         moved
     }
 
-    /// Says when to come back, where the client is to come back, and ends.
-    fn end(&mut self, reason: CloseReason) -> Next {
+    /// Writes `last`, says when to come back, where the client is to come back, and ends.
+    fn end(&mut self, reason: CloseReason, last: Bytes) -> Next {
         self.guard.set_reason(reason);
         self.ended = true;
         if reason == CloseReason::Ended {
             return Next::End;
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::from(last);
         encode::retry(&mut bytes, jittered_retry(self.settings.retry, &mut self.rng));
         encode::end(&mut bytes);
         Next::Write(bytes.into())

@@ -2,9 +2,13 @@
 //! clients append their own.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use http::StatusCode;
 use publisher::http::problem::Problem;
+use publisher::http::query;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use shared::channel::Channel;
 
 use super::Limits;
@@ -18,35 +22,34 @@ pub(super) fn max_body(limits: &Limits) -> usize {
 
 /// Channels in the order they were named, each once; at least one.
 pub(super) fn channels_of_query(query: &str, limits: &Limits) -> Result<Vec<Channel>, Problem> {
-    let named = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "channel").map(|(_, name)| name);
-    let named: Vec<_> = named.take(limits.max_channels + 1).collect();
+    let named = query::all(query.as_bytes(), "channel")?;
     if named.is_empty() {
         return Err(Problem::missing("channel", "say which channel to read: /events?channel=user:42"));
     }
-    channels(named.iter().map(AsRef::as_ref), "channel", limits)
+    channels(named.iter().map(String::as_str), "channel", limits)
 }
 
 /// The channels of a body `{"channels": [...]}`.
 pub(super) fn channels_of_body(body: &[u8], limits: &Limits) -> Result<Vec<Channel>, Problem> {
-    let body: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
-    if let Some(key) = body.keys().find(|key| *key != "channels") {
+    let Members(members) = serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
+    if let Some((key, _)) = members.iter().find(|(key, _)| key != "channels") {
         return Err(Problem::unknown_key(key, "unknown key, this body has only channels"));
     }
     let wanted = "an array of channel names, at least one";
-    let named = match body.get("channels") {
-        Some(serde_json::Value::Array(named)) if !named.is_empty() => named,
-        Some(_) => return Err(Problem::wrong_type("channels", wanted)),
-        None => return Err(Problem::missing("channels", format!("channels has to be {wanted}"))),
+    let named = match members.as_slice() {
+        [(_, Value::Array(named))] if !named.is_empty() => named,
+        [_] => return Err(Problem::wrong_type("channels", wanted)),
+        [] => return Err(Problem::missing("channels", format!("channels has to be {wanted}"))),
+        _ => return Err(Problem::duplicate_key("channels")),
     };
-    let names: Option<Vec<&str>> = named.iter().map(serde_json::Value::as_str).collect();
+    let names: Option<Vec<&str>> = named.iter().map(Value::as_str).collect();
     let names = names.ok_or_else(|| Problem::wrong_type("channels", wanted))?;
     channels(names.into_iter(), "channels", limits)
 }
 
 /// The channel of one user, by `userId`.
 pub(super) fn channel_of_user(query: &str) -> Result<Channel, Problem> {
-    let Some(user) = value(query, "userId") else {
+    let [Some(user)] = query::values(query.as_bytes(), ["userId"])? else {
         return Err(Problem::missing("userId", "say whose events to read: /api/sse/connect?userId=42"));
     };
     Channel::user(&user).map_err(|error| Problem::channel("userId", error))
@@ -54,7 +57,8 @@ pub(super) fn channel_of_user(query: &str) -> Result<Channel, Problem> {
 
 /// `format=json`, or the ordinary one.
 pub(super) fn request(query: &str) -> Result<Request, Problem> {
-    let format = match value(query, "format").as_deref() {
+    let [format] = query::values(query.as_bytes(), ["format"])?;
+    let format = match format.as_deref() {
         None => Format::Plain,
         Some("json") => Format::Json,
         Some(other) => {
@@ -64,8 +68,31 @@ pub(super) fn request(query: &str) -> Result<Request, Problem> {
     Ok(Request { format, greeting: None })
 }
 
-fn value<'a>(query: &'a str, name: &str) -> Option<std::borrow::Cow<'a, str>> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+/// The members of a JSON object as they stand, repeated keys included: a map would keep one of them without a word.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
 }
 
 fn channels<'a>(
@@ -109,7 +136,7 @@ mod tests {
         channels.unwrap().iter().map(ToString::to_string).collect()
     }
 
-    fn refused<T: std::fmt::Debug>(result: Result<T, Problem>) -> serde_json::Value {
+    fn refused<T: fmt::Debug>(result: Result<T, Problem>) -> Value {
         serde_json::to_value(result.unwrap_err()).unwrap()
     }
 
@@ -135,6 +162,7 @@ mod tests {
             (r#"{"channels":["a","b","c","d"]}"#, 400, "channels"),
             (r#"{"channels":["*"]}"#, 400, "channels"),
             ("{}", 400, "channels"),
+            (r#"{"channels":["a"],"channels":["b"]}"#, 400, "channels"),
             (r#"{"channel":["a"]}"#, 422, "channel"),
             ("[]", 400, "body"),
             ("{", 400, "body"),
@@ -150,6 +178,8 @@ mod tests {
         assert_eq!(channel_of_user("userId=42").unwrap().as_str(), "user:42");
         assert_eq!(refused(channel_of_user("user=42"))["field"], "userId");
         assert_eq!(refused(channel_of_user("userId="))["field"], "userId");
+        assert_eq!(refused(channel_of_user("userId=1&userId=2"))["field"], "userId");
+        assert_eq!(refused(channel_of_user("userId=%C7%D1"))["field"], "userId");
         assert_eq!(request("channel=a").unwrap().format, Format::Plain);
         assert_eq!(request("format=json").unwrap().format, Format::Json);
         assert_eq!(refused(request("format=xml"))["field"], "format");

@@ -10,7 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::{Request, Version};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::Service;
@@ -21,8 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
-use tower::util::Oneshot;
 
+use super::request::RequestBody;
 use super::transport::{TimedStream, Transport};
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
@@ -145,13 +148,23 @@ struct OnTransport {
 impl Service<Request<Incoming>> for OnTransport {
     type Response = Response;
     type Error = Infallible;
-    type Future = Oneshot<Router, Request<Body>>;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut request = request.map(Body::new);
-        self.transport.request(request.version() == Version::HTTP_2);
-        request.extensions_mut().insert(self.transport.clone());
-        self.router.clone().oneshot(request)
+        let (router, transport) = (self.router.clone(), self.transport.clone());
+        let http2 = request.version() == Version::HTTP_2;
+        transport.request(http2);
+        let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.clone())));
+        request.extensions_mut().insert(transport.clone());
+        let answer = async move {
+            let mut response = router.oneshot(request).await?;
+            // HTTP/2 ends the stream alone, and has no such header.
+            if transport.is_unread() && !http2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        };
+        answer.boxed()
     }
 }
 

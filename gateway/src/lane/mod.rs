@@ -4,6 +4,7 @@
 
 mod body;
 pub mod hyper;
+mod request;
 mod transport;
 
 pub use self::body::EventStream;

@@ -8,13 +8,17 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
+
+/// How long, and how much, of an unread request is read and dropped before the connection closes.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 64 << 20;
 
 /// What handlers and bodies know of the socket they answer on.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub struct Transport {
     /// Fires at the first request; the value says whether it came by HTTP/2.
     requested: Notify,
     http2: AtomicBool,
+    /// A request's body was not read to its end, so that the connection has to end after the answer. Set when the body is
+    /// dropped.
+    unread: AtomicBool,
     /// The event streams of an HTTP/2 connection; those that ended are dropped when the list is next gone through.
     streams: Mutex<Vec<Weak<Progress>>>,
 }
@@ -65,6 +72,7 @@ impl Transport {
             timed_out: AtomicBool::new(false),
             requested: Notify::new(),
             http2: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
             streams: Mutex::default(),
         })
     }
@@ -73,6 +81,15 @@ impl Transport {
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has to end after the answer.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Notes that a request came.
@@ -122,15 +139,50 @@ pub(super) struct TimedStream {
     transport: Arc<Transport>,
     /// Runs while the socket does not take what is offered.
     blocked: Option<Pin<Box<Sleep>>>,
+    /// Runs from the close on, while the rest of an unread body is read and dropped.
+    lingering: Option<Linger>,
+}
+
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    /// Bytes that may still come.
+    left: usize,
 }
 
 impl TimedStream {
     pub(super) fn new(stream: TcpStream, transport: Arc<Transport>) -> Self {
-        Self { stream, transport, blocked: None }
+        Self { stream, transport, blocked: None, lingering: None }
+    }
+
+    /// The system gives up by itself where its own timer (`TCP_USER_TIMEOUT`) is the first to run out.
+    fn note<T>(&self, result: &Poll<io::Result<T>>) {
+        if matches!(result, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
+            self.transport.timed_out.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads what the client still sends, within bounds: closing over it would reset the connection, and take the answer
+    /// from a client that has not read it yet.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger =
+            self.lingering.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER_TIME)), left: LINGER_BYTES });
+        let mut buffer = [0; 16 << 10];
+        while linger.left > 0 {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.left = linger.left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return linger.until.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
     }
 
     fn timed<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
+            self.note(&result);
             self.blocked = None;
             return result;
         }
@@ -146,7 +198,9 @@ impl TimedStream {
 
 impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.note(&result);
+        result
     }
 }
 
@@ -174,6 +228,12 @@ impl AsyncWrite for TimedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        if self.transport.is_unread() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }

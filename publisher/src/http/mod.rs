@@ -11,7 +11,7 @@ mod fields;
 mod notify;
 pub mod problem;
 mod publish;
-mod query;
+pub mod query;
 mod raw;
 mod service;
 

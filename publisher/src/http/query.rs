@@ -6,21 +6,37 @@ use super::problem::Problem;
 ///
 /// # Errors
 /// 400 naming it when one is given twice, or is not UTF-8 once decoded (a legacy encoding would arrive as rubbish).
-pub(super) fn values<const N: usize>(raw: &[u8], names: [&'static str; N]) -> Result<[Option<String>; N], Problem> {
+pub fn values<const N: usize>(raw: &[u8], names: [&'static str; N]) -> Result<[Option<String>; N], Problem> {
     let mut values = [const { None }; N];
     for pair in raw.split(|&byte| byte == b'&') {
-        let Some((name, value)) = form_urlencoded::parse(pair).next() else { continue };
-        let Some(i) = names.iter().position(|known| *known == name) else { continue };
+        let Some((i, value)) = known(pair, &names)? else { continue };
         if values[i].is_some() {
             return Err(Problem::duplicate_key(names[i]));
         }
-        // The parser puts U+FFFD for what is not UTF-8; only then is a second look needed.
-        if value.contains(char::REPLACEMENT_CHARACTER) && !is_utf8(pair) {
-            return Err(Problem::invalid(names[i], format!("{} is not percent-encoded UTF-8", names[i])));
-        }
-        values[i] = Some(value.into_owned());
+        values[i] = Some(value);
     }
     Ok(values)
+}
+
+/// Every value of `name`, in order; other names are ignored.
+///
+/// # Errors
+/// 400 naming it when a value is not UTF-8 once decoded.
+pub fn all(raw: &[u8], name: &'static str) -> Result<Vec<String>, Problem> {
+    let pairs = raw.split(|&byte| byte == b'&');
+    let values = pairs.filter_map(|pair| known(pair, &[name]).transpose());
+    values.map(|found| found.map(|(_, value)| value)).collect()
+}
+
+/// Which of `names` a pair gives a value to, and the value.
+fn known(pair: &[u8], names: &[&'static str]) -> Result<Option<(usize, String)>, Problem> {
+    let Some((name, value)) = form_urlencoded::parse(pair).next() else { return Ok(None) };
+    let Some(i) = names.iter().position(|known| *known == name) else { return Ok(None) };
+    // The parser puts U+FFFD for what is not UTF-8; only then is a second look needed.
+    if value.contains(char::REPLACEMENT_CHARACTER) && !is_utf8(pair) {
+        return Err(Problem::invalid(names[i], format!("{} is not percent-encoded UTF-8", names[i])));
+    }
+    Ok(Some((i, value.into_owned())))
 }
 
 fn is_utf8(pair: &[u8]) -> bool {
@@ -61,6 +77,13 @@ mod tests {
         expect("%61=1", Some("1"), None);
         expect("a=%EF%BF%BD\u{fffd}", Some("\u{fffd}\u{fffd}"), None);
         expect("x=%FF&x=%FF&b=%00", None, Some("\0"));
+    }
+
+    #[test]
+    fn all_values_of_one_name() {
+        assert_eq!(all(b"a=1&b=2&a=&x=%FF&a=%ED%95%9C", "a"), Ok(vec!["1".into(), String::new(), "한".into()]));
+        assert_eq!(all(b"b=1", "a"), Ok(vec![]));
+        assert_eq!(all(b"a=1&a=%FF", "a"), Err(Problem::invalid("a", "a is not percent-encoded UTF-8")));
     }
 
     #[test]

@@ -223,6 +223,17 @@ fn a_stopping_hub_sends_everybody_away() {
 }
 
 #[test]
+fn what_is_pending_goes_out_before_a_stopping_hub_sends_away() {
+    let mut world = World::new(1);
+    let mut connection = opened(&mut world, &["a"]);
+    world.publish("a", "x");
+    world.hub.close();
+    let bytes = written(&mut connection, Instant::now());
+    assert!(bytes.starts_with(&format!("data: x\nid: 100-1_{TAG}\n\nretry: ")), "{bytes}");
+    assert_eq!(connection.next(Instant::now()), Next::End);
+}
+
+#[test]
 fn places_are_given_back() {
     let mut world = World::new(1);
     let connection = opened(&mut world, &["a"]);
