@@ -135,7 +135,7 @@ impl Problem {
             .detail(format!("{reason} at line {line} column {column}"))
     }
 
-    /// 422: a key that this body does not have. What is told back of it is cut to [`MAX_TOLD`] characters.
+    /// 422: a key that this body does not have. What is told back of it is cut to 64 characters.
     #[must_use]
     pub fn unknown_key(key: &str, detail: impl Into<Cow<'static, str>>) -> Self {
         let told: String = key.chars().take(MAX_TOLD).collect();
