@@ -228,7 +228,6 @@ fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, AppE
 
 fn ended_early(ended: Option<Result<(), JoinError>>) -> AppError {
     match ended {
-        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Some(Err(error)) => AppError::Task(error.to_string()),
         Some(Ok(())) | None => AppError::Task("it returned".to_owned()),
     }

@@ -184,20 +184,17 @@ impl State {
     /// Gives `publication` its position and puts it into the history. The message says the same to the connections.
     fn append(&mut self, channel: &Channel, publication: Publication, now: u64, max_bytes: usize) -> Message {
         let ended = Payload::parse(&publication.payload).is_end();
-        let new = !self.channels.contains_key(channel);
         let history = self.channels.entry(channel.clone()).or_default();
         let previous = history.last_position();
         let position = self.clock.max(previous).advance(now);
         let stamp = Stamp { position, previous };
         let (added, removed) =
             history.push(Entry { stamp, payload: publication.payload.clone() }, ended, &publication, now);
-        if new && let Some(expiry) = history.next_expiry() {
-            self.due.insert((expiry, channel.clone()));
-        }
         self.size += added;
         self.size -= removed;
         self.oldest.push_back((channel.clone(), position));
         self.clock = position;
+        self.schedule(channel);
         self.evict(max_bytes);
         Message { channel: channel.clone(), payload: publication.payload, stamp: Some(stamp) }
     }
@@ -253,18 +250,31 @@ impl State {
         }
     }
 
+    /// Puts the channel where it is to be looked at next, or removes it when nothing of it is left.
+    fn schedule(&mut self, channel: &Channel) {
+        let Some(history) = self.channels.get_mut(channel) else { return };
+        let next = history.next_expiry();
+        if history.due == next {
+            return;
+        }
+        if let Some(due) = history.due.take() {
+            self.due.remove(&(due, channel.clone()));
+        }
+        history.due = next;
+        match next {
+            Some(next) => _ = self.due.insert((next, channel.clone())),
+            None => _ = self.channels.remove(channel),
+        }
+    }
+
     fn sweep(&mut self, now: u64) {
         for _ in 0..SWEEP_BATCH {
-            let Some((expiry, channel)) = self.due.pop_first() else { return };
-            if expiry > now {
-                self.due.insert((expiry, channel));
+            let Some((due, channel)) = self.due.first().cloned() else { return };
+            if due > now {
                 return;
             }
             self.expire(&channel, now);
-            match self.channels.get(&channel).and_then(History::next_expiry) {
-                Some(next) => _ = self.due.insert((next, channel)),
-                None => _ = self.channels.remove(&channel),
-            }
+            self.schedule(&channel);
         }
     }
 }

@@ -152,8 +152,7 @@ impl Connection {
                 return self.end(CloseReason::Slow, Bytes::new());
             };
             let (bytes, complete) = self.write(&batch);
-            if closing {
-                // What one write holds still goes out; the rest is for the next connection.
+            if closing && complete {
                 return self.end(CloseReason::Drain, bytes);
             }
             if !bytes.is_empty() {

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod model;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;

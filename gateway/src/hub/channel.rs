@@ -44,10 +44,14 @@ impl LocalChannel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends `event`. Returns whom to wake, once the event may be read.
-    pub(super) fn push(&self, event: Arc<Encoded>, limits: &LogLimits) -> Vec<Waker> {
+    /// Appends `event`, lets the watermark `rise` over it, and returns whom to wake.
+    ///
+    /// All under the one lock. Were the watermark to rise after it, somebody could look in between, find the event not yet
+    /// readable, and be in nobody's list; or attach behind an event that its beginning does not cover.
+    pub(super) fn push(&self, event: Arc<Encoded>, limits: &LogLimits, rise: impl FnOnce()) -> Vec<Waker> {
         let mut state = self.lock();
         state.log.push(event, limits);
+        rise();
         state.wakers()
     }
 

@@ -173,7 +173,10 @@ impl Hub {
         let mut table = self.lock();
         while let Some((due, local)) = table.lingering.pop_front_if(|(due, _)| *due <= now) {
             // Whoever came and went in between has put the channel into the queue again, for later.
-            if local.lock().lingers_until == Some(due) {
+            let mut state = local.lock();
+            if state.lingers_until == Some(due) {
+                state.lingers_until = None;
+                drop(state);
                 table.channels.remove(&local.channel);
                 table.send(Interest::Unsubscribe { channel: local.channel.clone() });
             }
@@ -199,9 +202,11 @@ impl Hub {
     }
 
     fn detach(&self, local: &Arc<LocalChannel>, key: usize) {
+        // Dropped after the locks: with it may go a waker, and with that a connection.
+        let _wakeup;
         let mut table = self.lock();
         let mut state = local.lock();
-        state.subscribers.try_remove(key);
+        _wakeup = state.subscribers.try_remove(key);
         if !state.subscribers.is_empty() {
             return;
         }
@@ -259,12 +264,12 @@ impl Sink for Hub {
         };
         let event = Encoded::new(message, cursor, order, Instant::now());
         self.metrics.received(stamp.is_some(), event.is_envelope());
-        let wakers = local.push(Arc::new(event), &self.settings.log);
-        // Only now may connections write it, and only after that are they woken.
-        if let Some(stamp) = stamp {
-            partition.raise(stamp.position);
-        }
-        wake(wakers);
+        let rise = || {
+            if let Some(stamp) = stamp {
+                partition.raise(stamp.position);
+            }
+        };
+        wake(local.push(Arc::new(event), &self.settings.log, rise));
     }
 
     fn barrier(&self, partition: Partition, position: Position) {

@@ -51,6 +51,8 @@ pub(super) struct History {
     entries_expire: u64,
     last: Option<Last>,
     last_expires: u64,
+    /// When the broker looks at this channel next, its place in the broker's `due`; written by the broker alone.
+    pub(super) due: Option<u64>,
     /// Position of the event that each key published, and when the key expires.
     once: HashMap<Once, (Position, u64)>,
     /// The keys in the order they came, which is that of their expiry as long as the clock does not step back; after such

@@ -55,6 +55,11 @@ impl World {
         }
         assert_eq!((state.size.entries, state.size.bytes), (entries, bytes));
         assert_eq!(state.due.len(), state.channels.len());
+        for (name, history) in &state.channels {
+            let due = history.due.unwrap();
+            assert!(state.due.contains(&(due, name.clone())));
+            assert!(history.next_expiry().is_none_or(|next| due <= next), "{name} is looked at too late");
+        }
         assert!(
             state.oldest.len() <= 2 * entries + OLDEST_SLACK,
             "{} places for {entries} entries",
@@ -189,6 +194,23 @@ fn a_channel_that_comes_and_goes_is_looked_at_once() {
         world.sweep();
         world.check();
     }
+}
+
+#[test]
+fn what_expires_sooner_than_what_is_there_is_looked_at_sooner() {
+    let world = World::new(MemoryLimits { max_keys: 1, ..MemoryLimits::default() });
+    world.position("a");
+    // Its history has expired; only the last position is left, for a week.
+    world.pass(3_600_000);
+    world.sweep();
+    world.publish("a", once("k"));
+    world.check();
+    world.pass(3_600_000);
+    world.sweep();
+    world.check();
+    let size = world.broker.lock().size;
+    assert_eq!((size.entries, size.once_keys), (0, 0), "neither key nor history waits for the week to end");
+    world.publish("a", once("another"));
 }
 
 #[test]

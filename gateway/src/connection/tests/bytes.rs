@@ -226,10 +226,15 @@ fn a_stopping_hub_sends_everybody_away() {
 fn what_is_pending_goes_out_before_a_stopping_hub_sends_away() {
     let mut world = World::new(1);
     let mut connection = opened(&mut world, &["a"]);
-    world.publish("a", "x");
+    let data = "x".repeat(10_000);
+    for _ in 0..20 {
+        world.publish("a", &data);
+    }
     world.hub.close();
     let bytes = written(&mut connection, Instant::now());
-    assert!(bytes.starts_with(&format!("data: x\nid: 100-1_{TAG}\n\nretry: ")), "{bytes}");
+    let (events, retry) = bytes.rsplit_once("\n\nretry: ").unwrap();
+    assert_eq!(events.matches(&data).count(), 20, "more than one write");
+    assert!(events.ends_with(&format!("id: 100-20_{TAG}")) && retry.ends_with("\n\n"), "{retry}");
     assert_eq!(connection.next(Instant::now()), Next::End);
 }
 

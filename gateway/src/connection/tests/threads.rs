@@ -1,0 +1,113 @@
+//! Connections that read while events arrive, on threads of their own: what the model, which has one, cannot show.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::hub::Lagged;
+
+/// Nothing but the hub wakes these connections: a wake-up that gets lost is an event that stays in the log.
+#[test]
+fn whoever_is_on_the_channel_is_woken_for_every_event() {
+    const CONNECTIONS: u64 = 300;
+    const ROUNDS: u64 = 1_500;
+    let mut world = World::new(1);
+    world.gate = Gate::new(1_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let tasks = TaskTracker::new();
+    for _ in 0..CONNECTIONS {
+        let (connection, read) = (world.open(&["a"], &Request::default()), read.clone());
+        tasks.spawn_on(count(connection, read), runtime.handle());
+    }
+    let mut sent = 0;
+    for round in 0..ROUNDS {
+        // Back to back, so that one arrives while connections still read the one before.
+        for _ in 0..2 + round % 3 {
+            world.publish("a", "x");
+            sent += 1;
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while read.load(Ordering::Relaxed) < sent * CONNECTIONS {
+            assert!(Instant::now() < deadline, "round {round}: events are in the log and somebody was not woken");
+            std::thread::yield_now();
+        }
+    }
+    world.hub.close();
+    tasks.close();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), tasks.wait()).await }).unwrap();
+}
+
+/// Counts the events of `connection` until it ends. It never looks without having been woken.
+async fn count(mut connection: Connection, read: Arc<AtomicU64>) {
+    std::future::poll_fn(|cx| {
+        loop {
+            connection.wakeup().register(cx.waker());
+            match connection.next(Instant::now()) {
+                Next::Write(bytes) => {
+                    let events = bytes.windows(8).filter(|window| *window == b"data: x\n").count();
+                    read.fetch_add(events as u64, Ordering::Relaxed);
+                }
+                Next::Wait(_) => return Poll::Pending,
+                Next::End => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// A connection that opens while events arrive begins with the very next one after its priming id.
+#[test]
+fn a_fresh_connection_misses_nothing_after_its_beginning() {
+    let mut world = World::new(1);
+    let keep = world.open(&["a"], &Request::default());
+    let done = AtomicBool::new(false);
+    let hub = world.hub.clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut position = at(100);
+            while !done.load(Ordering::Relaxed) {
+                position = position.advance(0);
+                let stamp = Some(Stamp { position, previous: Position::ZERO });
+                hub.message(Message { channel: channel("a"), payload: "x".into(), stamp });
+            }
+        });
+        let _stop = StopOnDrop(&done);
+        for _ in 0..100_000 {
+            let mut connection = world.open(&["a"], &Request::default());
+            let beginning = connection.cursor[0].position;
+            let Next::Write(_) = connection.next(Instant::now()) else { panic!("no opening") };
+            let first = first_event(&connection, beginning);
+            assert_eq!(first.seq, beginning.seq + 1, "after a beginning at {beginning}");
+        }
+    });
+    drop(keep);
+}
+
+/// Ends the publishing thread, also where the test fails: the scope waits for it.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Position of the first event that `connection` would write.
+fn first_event(connection: &Connection, beginning: Position) -> Position {
+    loop {
+        let mut events = Vec::new();
+        let watermark = connection.hub.watermark(0);
+        match connection.readers[0].subscription.peek(watermark, 1_000, &mut events) {
+            Ok(_) => {}
+            Err(Lagged) => return Position { seq: beginning.seq + 1, ..beginning },
+        }
+        let positions = events.iter().filter_map(|event| event.cursor()).map(|cursor| cursor.position);
+        if let Some(first) = positions.filter(|position| *position > beginning).min() {
+            return first;
+        }
+        std::hint::spin_loop();
+    }
+}
