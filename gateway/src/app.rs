@@ -22,12 +22,15 @@ use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings};
-use crate::lane::hyper::{bind, serve};
+use crate::lane::hyper::{LaneSettings, bind, serve};
 use crate::metrics::{ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle, Signals};
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Open files kept for the operator port, logs and the runtime, whatever the clients do.
+const RESERVED_FILES: u64 = 64;
 
 /// Why the gateway cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,7 @@ pub struct App {
     broker: Arc<MemoryBroker>,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<NodeMetrics>,
-    write_timeout: Duration,
+    lane: LaneSettings,
     drain: DrainSettings,
 }
 
@@ -81,6 +84,11 @@ impl App {
     /// [`AppError::Listen`] and [`AppError::Address`].
     pub fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
         let public = listen(&config.listen, "--listen")?;
+        let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        if !loopback && !config.insecure {
+            // A name that was loopback when the settings were checked, and is not any more.
+            return Err(AppError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
+        }
         let admin = listen(&config.admin_listen, "--admin-listen")?;
 
         let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
@@ -103,8 +111,8 @@ impl App {
             },
         };
         let publish = publisher::http::router(broker.clone(), publish_limits(config));
-        let demo = config.demo.unwrap_or_else(|| config.is_loopback());
-        let router = http::router(Arc::new(node), publish, &cors(config), demo);
+        let demo = config.demo.unwrap_or(loopback);
+        let router = http::router(Arc::new(node), publish, &cors(config, loopback), demo);
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
@@ -112,7 +120,7 @@ impl App {
             metrics: metrics.clone(),
         }));
         let drain = DrainSettings { grace: config.drain.grace, deadline: config.drain.deadline };
-        let write_timeout = config.limits.write_timeout;
+        let lane = LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
         Ok(Self {
             public,
             admin,
@@ -124,7 +132,7 @@ impl App {
             broker,
             lifecycle,
             metrics,
-            write_timeout,
+            lane,
             drain,
         })
     }
@@ -150,7 +158,7 @@ impl App {
     /// # Errors
     /// [`AppError::System`] at the start, [`AppError::Task`] when something essential ended by itself.
     pub async fn run(self, mut signals: Signals) -> Result<(), AppError> {
-        serve_admin(self.admin, self.admin_router, self.prometheus, self.write_timeout)?;
+        serve_admin(self.admin, self.admin_router, self.prometheus, self.lane.write_timeout)?;
         let public = tokio_listener(self.public)?;
 
         let (stop_accepting, stop_hub, stop_broker) =
@@ -160,7 +168,7 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(stop_hub.clone()));
-        tasks.spawn(serve(public, self.router, self.write_timeout, connections.clone(), stop_accepting.clone()));
+        tasks.spawn(serve(public, self.router, self.lane, connections.clone(), stop_accepting.clone()));
 
         let signal = tokio::select! {
             signal = signals.next() => signal,
@@ -210,7 +218,8 @@ fn serve_admin(
                 prometheus.run_upkeep();
             }
         };
-        let serve = serve(listener, router, write_timeout, TaskTracker::new(), CancellationToken::new());
+        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX };
+        let serve = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new());
         tokio::join!(serve, upkeep);
     };
     let thread = std::thread::Builder::new().name("operator".to_owned()).spawn(move || runtime.block_on(serve));
@@ -258,13 +267,20 @@ fn publish_limits(config: &Config) -> publisher::http::Limits {
 }
 
 /// On loopback everybody may read where nothing else is said: a page of any development server.
-fn cors(config: &Config) -> Cors {
+fn cors(config: &Config, loopback: bool) -> Cors {
     match Cors::parse(&config.cors.allowed_origins) {
-        Ok(Cors::Closed) if config.is_loopback() => Cors::Any,
+        Ok(Cors::Closed) if loopback => Cors::Any,
         Ok(cors) => cors,
         // `check` has refused it.
         Err(_) => Cors::Closed,
     }
+}
+
+/// As many as the open file limit allows beside what is reserved, or all but one of a very low limit.
+fn max_sockets() -> usize {
+    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+    let sockets = if files > 2 * RESERVED_FILES { files - RESERVED_FILES } else { (files / 2).max(1) };
+    usize::try_from(sockets).unwrap_or(usize::MAX)
 }
 
 fn describe(error: &io::Error) -> String {

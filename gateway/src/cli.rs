@@ -57,7 +57,7 @@ impl Args {
 #[must_use]
 pub fn greeting(config: &Config, public: SocketAddr, admin: SocketAddr) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let page = if config.demo.unwrap_or_else(|| config.is_loopback()) {
+    let page = if config.demo.unwrap_or_else(|| public.ip().is_loopback()) {
         format!("  open      http://{public}/\n")
     } else {
         String::new()

@@ -237,7 +237,7 @@ impl Config {
         check("log.events", within(self.log.events, 1, 1 << 20));
         check("log.bytes", within(self.log.bytes, 1_024, 1 << 30));
         check("log.age", between(self.log.age, limits.write_timeout, Duration::from_secs(3_600)));
-        check("log.linger", between(self.log.linger, Duration::ZERO, Duration::from_secs(3_600)));
+        check("log.linger", between(self.log.linger, Duration::ZERO, Duration::from_secs(60)));
         check("drain.deadline", between(self.drain.deadline, Duration::from_millis(100), Duration::from_secs(3_600)));
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
         check("embedded.max_bytes", within(self.embedded.max_bytes, 1 << 16, 1 << 40));

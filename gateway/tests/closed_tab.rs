@@ -44,7 +44,7 @@ async fn closing_a_tab_frees_what_it_held() {
 #[tokio::test]
 async fn a_channel_lingers_for_who_comes_right_back() {
     // Longer than the test: what is seen is not the clock's doing.
-    let gateway = Gateway::builder().config("[log]\nlinger = \"5m\"").start().await;
+    let gateway = Gateway::builder().config("[log]\nlinger = \"1m\"").start().await;
     drop(open(&gateway, "/events?channel=a").await);
     gateway.metric_becomes(OPEN, 0.0).await;
     assert_eq!(gateway.metric(SUBSCRIPTIONS).await, 1.0);

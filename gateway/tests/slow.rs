@@ -169,7 +169,7 @@ async fn a_burst_past_a_small_log_leaves_no_hole() {
     let mut expected = 0;
     for said in crate::support::soon("the end of the stream", stream.rest()).await {
         match said {
-            Decoded::Event(event) if event.data == "end" => {}
+            Decoded::Event(event) if event.data == "end" => assert_eq!(expected, 1_000),
             Decoded::Event(event) => {
                 assert_eq!(event.data, expected.to_string());
                 expected += 1;

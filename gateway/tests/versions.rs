@@ -44,6 +44,22 @@ async fn many_streams_on_one_http2_connection() {
     gateway.metric_becomes("sse_gateway_connections{lane=\"hyper\"}", 99.0).await;
 }
 
+/// A chunked body does not know its end before it has come: that it was read whole must be noticed all the same.
+#[tokio::test]
+async fn chunked_publishes_share_a_connection() {
+    let gateway = Gateway::start().await;
+    let mut raw = Raw::connect(&gateway.public).await;
+    for number in 0..3 {
+        let head = "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
+        let chunks = ["{\"channel\":\"a\",", &format!("\"data\":{number}}}"), ""];
+        let body: String = chunks.map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).concat();
+        raw.send(format!("{head}\r\n\r\n{body}")).await;
+        let head = raw.head().await;
+        assert_eq!((head.status.as_str(), head.get("connection")), ("HTTP/1.1 200 OK", None), "publish {number}");
+        raw.body_of(&head).await;
+    }
+}
+
 #[tokio::test]
 async fn http_1_0_gets_no_chunks() {
     let gateway = Gateway::start().await;

@@ -25,7 +25,7 @@ const RANGES: [Range; 19] = [
     ("log.events", ["1", "1048576"], [Some("0"), Some("1048577")], &[]),
     ("log.bytes", ["1024", "1073741824"], [Some("1023"), Some("1073741825")], &[]),
     ("log.age", ["45s", "1h"], [Some("44s 999ms"), Some("1h 1ms")], &[("limits.write_timeout", "45s")]),
-    ("log.linger", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
+    ("log.linger", ["0s", "1m"], [None, Some("1m 1ms")], &[]),
     ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),
     ("drain.grace", ["0s", "10s"], [None, Some("10s 1ms")], &[("drain.deadline", "10s")]),
     ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),

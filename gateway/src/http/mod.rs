@@ -60,16 +60,15 @@ pub struct Limits {
 /// The public port. `publish` are routes that somebody else serves; `demo` adds the page at `/`.
 pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
     let Limits { max_url, request_timeout, .. } = node.limits;
-    let streams = Router::new()
+    let mut streams = Router::new()
         .route("/events", get(events::by_query).post(events::by_body))
-        .route("/api/sse/connect", get(events::connect))
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(node);
-    let mut router = publish.merge(streams);
+        .route("/api/sse/connect", get(events::connect));
     if demo {
-        router = router.route("/", get(|| async { Html(DEMO) }));
+        streams = streams.route("/", get(|| async { Html(DEMO) }));
     }
-    router
+    let streams = streams.method_not_allowed_fallback(method_not_allowed).with_state(node);
+    publish
+        .merge(streams)
         .fallback(not_found)
         .layer(from_fn_with_state(request_timeout, deadline))
         .layer(from_fn_with_state(max_url, url_limit))

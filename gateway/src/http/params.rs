@@ -1,6 +1,7 @@
 //! What a request for an event stream asks for, read from its query or its body. Unknown query keys are ignored, since
 //! clients append their own.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub(super) fn channels_of_query(query: &str, limits: &Limits) -> Result<Vec<Chan
     if named.is_empty() {
         return Err(Problem::missing("channel", "say which channel to read: /events?channel=user:42"));
     }
-    channels(named.iter().map(String::as_str), "channel", limits)
+    channels(named.iter().map(String::as_str), "channel", |_| "channel".into(), limits)
 }
 
 /// The channels of a body `{"channels": [...]}`.
@@ -44,7 +45,7 @@ pub(super) fn channels_of_body(body: &[u8], limits: &Limits) -> Result<Vec<Chann
     };
     let names: Option<Vec<&str>> = named.iter().map(Value::as_str).collect();
     let names = names.ok_or_else(|| Problem::wrong_type("channels", wanted))?;
-    channels(names.into_iter(), "channels", limits)
+    channels(names.into_iter(), "channels", |i| format!("channels[{i}]").into(), limits)
 }
 
 /// The channel of one user, by `userId`.
@@ -95,27 +96,30 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
+/// `field` says what the client calls the name at an index.
 fn channels<'a>(
-    names: impl ExactSizeIterator<Item = &'a str>,
-    field: &'static str,
+    names: impl Iterator<Item = &'a str>,
+    list: &'static str,
+    field: impl Fn(usize) -> Cow<'static, str>,
     limits: &Limits,
 ) -> Result<Vec<Channel>, Problem> {
-    if names.len() > limits.max_channels {
-        let detail = format!("a connection reads at most {} channels", limits.max_channels);
-        return Err(Problem::invalid(field, detail).limit(limits.max_channels));
-    }
     let mut seen = HashSet::new();
-    let mut channels = Vec::with_capacity(names.len());
-    for name in names {
-        let channel = Channel::parse(name).map_err(|error| Problem::channel(field, error))?;
+    let mut channels = Vec::new();
+    for (i, name) in names.enumerate() {
+        let channel = Channel::parse(name).map_err(|error| Problem::channel(field(i), error))?;
         if channel.is_reserved() {
             return Err(Problem::new(StatusCode::FORBIDDEN, "channel-not-granted", "channel not granted")
                 .detail("channels beginning sse. are the cluster's own")
-                .field(field));
+                .field(field(i)));
         }
-        if seen.insert(channel.clone()) {
-            channels.push(channel);
+        if !seen.insert(channel.clone()) {
+            continue;
         }
+        if channels.len() == limits.max_channels {
+            let detail = format!("a connection reads at most {} channels", limits.max_channels);
+            return Err(Problem::invalid(list, detail).limit(limits.max_channels));
+        }
+        channels.push(channel);
     }
     Ok(channels)
 }
@@ -142,7 +146,10 @@ mod tests {
 
     #[test]
     fn query() {
-        assert_eq!(names(channels_of_query("channel=user%3A42&x=1&channel=b&channel=b", &LIMITS)), ["user:42", "b"]);
+        assert_eq!(
+            names(channels_of_query("channel=user%3A42&x=1&channel=b&channel=b&channel=b", &LIMITS)),
+            ["user:42", "b"]
+        );
         assert_eq!(refused(channels_of_query("chanel=a", &LIMITS))["field"], "channel");
         assert_eq!(refused(channels_of_query("channel=a%20b", &LIMITS))["status"], 400);
         let many = refused(channels_of_query("channel=a&channel=b&channel=c&channel=d", &LIMITS));
@@ -160,7 +167,7 @@ mod tests {
             (r#"{"channels":"a"}"#, 400, "channels"),
             (r#"{"channels":[1]}"#, 400, "channels"),
             (r#"{"channels":["a","b","c","d"]}"#, 400, "channels"),
-            (r#"{"channels":["*"]}"#, 400, "channels"),
+            (r#"{"channels":["a","*"]}"#, 400, "channels[1]"),
             ("{}", 400, "channels"),
             (r#"{"channels":["a"],"channels":["b"]}"#, 400, "channels"),
             (r#"{"channel":["a"]}"#, 422, "channel"),

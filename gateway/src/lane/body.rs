@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::transport::{Progress, Transport};
+use super::transport::Transport;
 use crate::connection::{CloseReason, Connection, Next};
 
 /// Polls a [`Connection`] for its bytes. Owned by hyper, and dropped by it when the client goes away.
@@ -18,16 +18,13 @@ pub struct EventStream {
     /// Until when the connection has nothing to say.
     sleep: Pin<Box<Sleep>>,
     transport: Arc<Transport>,
-    /// Tells the transport whether hyper comes back for more.
-    progress: Arc<Progress>,
 }
 
 impl EventStream {
     /// A body for a response that leaves by `transport`.
     #[must_use]
     pub fn new(connection: Connection, transport: Arc<Transport>) -> Self {
-        let progress = transport.watch();
-        Self { connection, sleep: Box::pin(sleep_until(Instant::now())), transport, progress }
+        Self { connection, sleep: Box::pin(sleep_until(Instant::now())), transport }
     }
 }
 
@@ -40,18 +37,10 @@ impl Body for EventStream {
         loop {
             // Before looking: what is published in between wakes us again.
             this.connection.wakeup().register(cx.waker());
-            let now = Instant::now();
-            match this.connection.next(now) {
-                Next::Write(bytes) => {
-                    this.progress.handed_over(now);
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                Next::End => {
-                    this.progress.waiting();
-                    return Poll::Ready(None);
-                }
+            match this.connection.next(Instant::now()) {
+                Next::Write(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Next::End => return Poll::Ready(None),
                 Next::Wait(until) => {
-                    this.progress.waiting();
                     if this.sleep.deadline() != until {
                         this.sleep.as_mut().reset(until);
                     }

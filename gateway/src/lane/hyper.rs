@@ -21,11 +21,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::request::RequestBody;
+use super::response::ResponseBody;
 use super::transport::{TimedStream, Transport};
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
@@ -61,32 +63,46 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// How a listener treats its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// A socket that takes nothing for so long is closed.
+    pub write_timeout: Duration,
+    /// Sockets at a time; more wait to be accepted.
+    pub max_sockets: usize,
+}
+
 /// Accepts until `stop`, then lets requests under way finish and takes no new ones. Connections run in `tasks`: wait for them
 /// there. Each finds its [`Transport`] in its request's extensions.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    write_timeout: Duration,
+    settings: LaneSettings,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let mut refused = false;
+    let sockets = Arc::new(Semaphore::new(settings.max_sockets.min(Semaphore::MAX_PERMITS)));
+    let (mut refused, mut full) = (false, false);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &sockets, &mut full, settings.max_sockets) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, peer, place)) => {
                 if std::mem::take(&mut refused) {
                     tracing::info!("accepting connections again");
                 }
-                if let Err(error) = set_options(&stream, write_timeout) {
+                if let Err(error) = set_options(&stream, settings.write_timeout) {
                     tracing::debug!(%peer, %error, "cannot set socket options");
                 }
-                let transport = Transport::new(write_timeout);
+                let transport = Transport::new(settings.write_timeout);
                 let connection = connection(stream, &transport, router.clone(), tasks.clone());
-                tasks.spawn(drive(connection, transport, peer, stop.clone()));
+                let driven = drive(connection, transport, peer, stop.clone());
+                tasks.spawn(async move {
+                    driven.await;
+                    drop(place);
+                });
             }
             Err(error) if is_about_one_peer(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");
@@ -99,6 +115,23 @@ pub async fn serve(
             }
         }
     }
+}
+
+/// A place first, then a socket to take it. Says once that all places are taken, until a tenth of them is free again.
+async fn accept(
+    listener: &TcpListener,
+    sockets: &Arc<Semaphore>,
+    full: &mut bool,
+    max: usize,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let free = sockets.available_permits();
+    if free == 0 && !*full {
+        tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
+    }
+    *full = free == 0 || (*full && free <= max / 10);
+    let place = sockets.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
 }
 
 type Connection = auto::Connection<'static, TokioIo<TimedStream>, OnTransport, TrackedExecutor>;
@@ -153,13 +186,16 @@ impl Service<Request<Incoming>> for OnTransport {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (router, transport) = (self.router.clone(), self.transport.clone());
         let http2 = request.version() == Version::HTTP_2;
-        transport.request(http2);
+        let under_way = transport.request(http2);
         let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.clone())));
         request.extensions_mut().insert(transport.clone());
         let answer = async move {
             let mut response = router.oneshot(request).await?;
-            // HTTP/2 ends the stream alone, and has no such header.
-            if transport.is_unread() && !http2 {
+            if http2 {
+                return Ok(response.map(|body| Body::new(ResponseBody::new(body, transport.watch(), under_way))));
+            }
+            // On HTTP/2 only the stream ends, and there is no such header.
+            if transport.is_unread() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)

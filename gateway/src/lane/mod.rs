@@ -5,6 +5,7 @@
 mod body;
 pub mod hyper;
 mod request;
+mod response;
 mod transport;
 
 pub use self::body::EventStream;

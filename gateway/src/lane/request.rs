@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -17,12 +17,14 @@ use super::transport::Transport;
 /// See above.
 pub(super) struct RequestBody {
     body: Incoming,
+    /// Its end was seen; a chunked body does not know its end before.
+    ended: bool,
     transport: Arc<Transport>,
 }
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, transport: Arc<Transport>) -> Self {
-        Self { body, transport }
+        Self { ended: body.is_end_stream(), body, transport }
     }
 }
 
@@ -31,7 +33,9 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.ended = frame.is_none() || self.body.is_end_stream();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -45,7 +49,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.body.is_end_stream() {
+        if !self.ended {
             self.transport.set_unread();
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! Two things can stand still. The socket: bytes were offered and it takes none. Or, on HTTP/2, one stream's window: the
 //! socket is fine, but hyper does not come back for the stream's next bytes. Either ends the transport after the write
-//! timeout.
+//! timeout; with it go all its streams, since hyper has no way to end just one from outside.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -27,14 +27,17 @@ pub struct Transport {
     write_timeout: Duration,
     /// Set when something stood still for the write timeout; read when a body is dropped.
     timed_out: AtomicBool,
-    /// Fires at the first request; the value says whether it came by HTTP/2.
+    /// Fires at every request.
     requested: Notify,
+    /// The requests come by HTTP/2.
     http2: AtomicBool,
+    /// Requests under way, each until its answer is gone; counted on HTTP/2, where hyper does not time idle connections.
+    requests: AtomicUsize,
     /// A request's body was not read to its end, so that the connection has to end after the answer. Set when the body is
     /// dropped.
     unread: AtomicBool,
-    /// The event streams of an HTTP/2 connection; those that ended are dropped when the list is next gone through.
-    streams: Mutex<Vec<Weak<Progress>>>,
+    /// The answers under way on HTTP/2; those that ended are dropped when the list is next gone through.
+    answers: Mutex<Vec<Weak<Progress>>>,
 }
 
 /// Whether hyper came back after it was handed bytes. Written by the body, read by the transport's owner.
@@ -73,7 +76,8 @@ impl Transport {
             requested: Notify::new(),
             http2: AtomicBool::new(false),
             unread: AtomicBool::new(false),
-            streams: Mutex::default(),
+            requests: AtomicUsize::new(0),
+            answers: Mutex::default(),
         })
     }
 
@@ -93,43 +97,64 @@ impl Transport {
     }
 
     /// Notes that a request came.
-    pub(super) fn request(&self, http2: bool) {
+    pub(super) fn request(self: &Arc<Self>, http2: bool) -> Request {
         self.http2.store(http2, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.requested.notify_one();
+        Request(self.clone())
     }
 
-    /// Watches one more event stream.
+    /// Watches one more answer on HTTP/2.
     pub(super) fn watch(&self) -> Arc<Progress> {
         let progress = Arc::new(Progress { opened: self.opened, since: AtomicU64::new(0) });
-        if self.http2.load(Ordering::Relaxed) {
-            let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-            streams.retain(|stream| stream.strong_count() > 0);
-            streams.push(Arc::downgrade(&progress));
-        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.push(Arc::downgrade(&progress));
         progress
     }
 
-    /// Ends when the transport is to be given up: no request within `first_request`, or an HTTP/2 stream that stood still
-    /// for the write timeout.
-    pub(super) async fn given_up(&self, first_request: Duration) {
-        if tokio::time::timeout(first_request, self.requested.notified()).await.is_err() {
-            return;
-        }
-        while self.http2.load(Ordering::Relaxed) {
-            sleep(self.write_timeout / 4).await;
-            if self.any_stands_still(Instant::now()) {
+    /// Ends when the transport is to be given up: no request for `idle`, the first one included, or an HTTP/2 answer that
+    /// stood still for the write timeout.
+    pub(super) async fn given_up(&self, idle: Duration) {
+        let mut quiet_since = Instant::now();
+        loop {
+            let requested = tokio::time::timeout(self.pause(idle), self.requested.notified()).await.is_ok();
+            if requested && !self.http2.load(Ordering::Relaxed) {
+                // HTTP/1.1 has one answer at a time, the socket itself tells, and hyper times what is between requests.
+                return std::future::pending().await;
+            }
+            let now = Instant::now();
+            if self.any_stands_still(now) {
                 self.timed_out.store(true, Ordering::Relaxed);
                 return;
             }
+            if requested || self.requests.load(Ordering::Relaxed) > 0 {
+                quiet_since = now;
+            } else if now.saturating_duration_since(quiet_since) >= idle {
+                return;
+            }
         }
-        // HTTP/1.1 has one body at a time, and the socket itself tells.
-        std::future::pending::<()>().await;
+    }
+
+    /// How long until the next look: often enough for either limit, and only once while there is nothing to look at.
+    fn pause(&self, idle: Duration) -> Duration {
+        if self.http2.load(Ordering::Relaxed) { idle.min(self.write_timeout) / 4 } else { idle }
     }
 
     fn any_stands_still(&self, now: Instant) -> bool {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        streams.retain(|stream| stream.strong_count() > 0);
-        streams.iter().filter_map(Weak::upgrade).any(|stream| stream.stands_still(now, self.write_timeout))
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.iter().filter_map(Weak::upgrade).any(|answer| answer.stands_still(now, self.write_timeout))
+    }
+}
+
+/// A request under way. Dropping it says that its answer is gone.
+#[derive(Debug)]
+pub(super) struct Request(Arc<Transport>);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -235,5 +260,58 @@ impl AsyncWrite for TimedStream {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// How long `transport` lives from now on; `None` for longer than a day.
+    async fn lives(transport: &Transport) -> Option<Duration> {
+        let start = Instant::now();
+        let day = Duration::from_secs(24 * 3_600);
+        tokio::time::timeout(day, transport.given_up(IDLE)).await.ok().map(|()| start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_nothing_is_given_up() {
+        let transport = Transport::new(WRITE_TIMEOUT);
+        assert_eq!(lives(&transport).await.map(|lived| lived.as_secs()), Some(75));
+        assert!(!transport.is_timed_out());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http1_is_left_to_hyper_and_the_socket() {
+        let transport = Transport::new(WRITE_TIMEOUT);
+        drop(transport.request(false));
+        assert_eq!(lives(&transport).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_is_given_up_when_it_is_idle() {
+        let transport = Transport::new(WRITE_TIMEOUT);
+        let (request, progress) = (transport.request(true), transport.watch());
+        progress.waiting();
+        assert_eq!(lives(&transport).await, None, "a stream that has nothing to say");
+        drop((request, progress));
+        let lived = lives(&transport).await.unwrap();
+        assert!((IDLE..IDLE + WRITE_TIMEOUT).contains(&lived), "{lived:?}");
+        assert!(!transport.is_timed_out());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_is_given_up_when_an_answer_is_not_taken() {
+        let transport = Transport::new(WRITE_TIMEOUT);
+        let (_request, healthy, stalled) = (transport.request(true), transport.watch(), transport.watch());
+        stalled.handed_over(Instant::now());
+        healthy.handed_over(Instant::now());
+        healthy.waiting();
+        let lived = lives(&transport).await.unwrap();
+        assert!((WRITE_TIMEOUT..WRITE_TIMEOUT * 2).contains(&lived), "{lived:?}");
+        assert!(transport.is_timed_out());
     }
 }

@@ -7,8 +7,11 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use shared::channel::MAX_CHANNEL_BYTES;
+
 use super::Limits;
 use super::problem::Problem;
+use crate::publication::MAX_ONCE_BYTES;
 
 /// Longest batch, in bytes: far more than the lines of a usual one, far less than what would hurt.
 pub(super) const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -16,9 +19,12 @@ pub(super) const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// What stands around the data of a publish: channels, event name, once key, each as escaped as JSON allows, and white space.
 const AROUND_DATA_BYTES: usize = 64 * 1024;
 
-/// Longest JSON publish (or form) that could be valid, in bytes. A byte of data is written with at most six (`\u0000`).
+/// Longest JSON publish (or form) that could be valid, in bytes. A byte is written with at most six (`\u0000`); the data
+/// get some more, so that white space in them is no matter, and the names theirs where many are allowed.
 pub(super) fn max_json(limits: &Limits) -> usize {
-    limits.max_data.saturating_mul(8).saturating_add(AROUND_DATA_BYTES)
+    let names = limits.max_channels.saturating_mul(MAX_CHANNEL_BYTES) + limits.max_event_name + MAX_ONCE_BYTES;
+    let escaped = limits.max_data.saturating_add(names).saturating_mul(6);
+    limits.max_data.saturating_mul(8).max(escaped).saturating_add(AROUND_DATA_BYTES)
 }
 
 /// Reads a body of at most `limit` bytes. One that says it is longer is not read at all, any other only so far.
@@ -73,5 +79,8 @@ mod tests {
         let limits = Limits::default();
         let escaped = limits.max_data + limits.max_channels * 256 + limits.max_event_name + 128;
         assert!(max_json(&limits) > escaped * 6);
+        assert_eq!(max_json(&limits), 589_824, "as documented");
+        let many = Limits { max_channels: 1_024, max_data: 1, ..limits };
+        assert!(max_json(&many) > 1_024 * (MAX_CHANNEL_BYTES * 6 + 3));
     }
 }

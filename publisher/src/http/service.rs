@@ -119,6 +119,8 @@ impl Service {
     /// Publishes one event on one channel, counted.
     pub(super) async fn publish(&self, channel: &Channel, publication: Publication) -> Result<Receipt, PublishError> {
         let ephemeral = publication.ephemeral;
+        // A broker in memory never waits; a large batch would keep its thread from everybody else.
+        tokio::task::coop::consume_budget().await;
         let result = self.publish.publish(channel, publication).await;
         let outcome = match &result {
             Ok(receipt) if receipt.duplicate => Outcome::Duplicate,
