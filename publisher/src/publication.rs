@@ -135,6 +135,9 @@ pub enum PublishError {
 /// Carries out publications. Implemented by every broker.
 pub trait Publish: Send + Sync + 'static {
     /// Publishes one event: position, history and delivery in one step, seen whole or not at all.
+    ///
+    /// The future may be dropped before it is done, as when a request's deadline passes: then the event was published, or
+    /// it was not, and only a `once` key tells the next try apart.
     fn publish<'a>(
         &'a self,
         channel: &'a Channel,
