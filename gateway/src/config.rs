@@ -212,7 +212,7 @@ impl Config {
         let limits = &self.limits;
         check("listen", resolve(&self.listen).map(drop));
         check("admin_listen", resolve(&self.admin_listen).map(drop));
-        check("insecure", self.check_exposure());
+        check("listen", self.check_exposure());
         check("node", self.node.as_deref().map_or(Ok(()), check_node));
         check("heartbeat_event", self.heartbeat_event.as_deref().map_or(Ok(()), check_event));
         check(
@@ -257,7 +257,7 @@ impl Config {
         }
         let listen = &self.listen;
         Err(format!(
-            "listen = \"{listen}\" lets everybody who reaches it read and publish, since there is no authentication; \
+            "{listen} lets everybody who reaches it read and publish, since there is no authentication; \
              keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         ))
     }

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use reqwest::Client;
 use serde_json::Value;
 
+use shared::event_stream::decode::Decoded;
+
 use crate::support::{Exit, Gateway, eventually, soon};
 
 fn assert_ends(exit: &Exit, code: i32, wanted: &[&str]) {
@@ -129,6 +131,21 @@ async fn layers_of_configuration() {
     let by_flag = builder.args(&["--listen", "127.0.0.3:0"]).start().await;
     assert!(by_flag.public.starts_with("127.0.0.3:"), "{}", by_flag.public);
     node(&by_flag).await;
+}
+
+/// A full disk, or a log shipper that died.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_is_no_reason_to_end() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let quiet = Gateway::builder().env("SSE_GATEWAY__TELEMETRY__FILTER", "debug").config("[drain]\ngrace = \"0s\"");
+    let gateway = quiet.log_to(full).start().await;
+    let mut stream = gateway.stream("/events?channel=a").await;
+    stream.opened().await;
+    gateway.publish(serde_json::json!({"channel": "a", "data": "x"})).await;
+    assert_eq!(stream.data().await.as_deref(), Some("x"));
+    assert_eq!(gateway.stop().await.status.code(), Some(0));
+    let last = stream.rest().await;
+    assert!(matches!(last.as_slice(), [Decoded::Retry(_)]), "told when to come back: {last:?}");
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn a_client_that_never_reads_holds_nothing_up_past_the_deadline() {
     let mut gateway = Gateway::builder().config(PATIENT).config(settings).start().await;
     let _stuck = stuck(&gateway).await;
     gateway.signal("TERM").await;
-    let exit = soon("the end at the deadline", gateway.exit()).await;
+    let exit = soon("the end long before the deadline", gateway.exit()).await;
     assert_eq!(exit.status.code(), Some(0), "even if the deadline cut a stream");
 }
 
@@ -181,8 +181,9 @@ async fn idle_and_silent_connections_hold_nothing_up() {
 }
 
 #[tokio::test]
-async fn half_a_request_holds_nothing_up_past_the_deadline() {
-    let mut gateway = Gateway::builder().config("[drain]\ngrace = \"0s\"\ndeadline = \"1s\"").start().await;
+async fn half_a_request_holds_nothing_up() {
+    // The deadline is far: whoever waits for it fails.
+    let mut gateway = Gateway::builder().config("[drain]\ngrace = \"0s\"\ndeadline = \"5m\"").start().await;
     let mut others = Vec::new();
     for half in ["G", "GET /events?channel=a HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut raw = Raw::connect(&gateway.public).await;
@@ -190,6 +191,6 @@ async fn half_a_request_holds_nothing_up_past_the_deadline() {
         others.push(raw);
     }
     gateway.signal("TERM").await;
-    let exit = soon("the end at the deadline", gateway.exit()).await;
+    let exit = soon("the end long before the deadline", gateway.exit()).await;
     assert_eq!(exit.status.code(), Some(0));
 }

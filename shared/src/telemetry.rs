@@ -102,7 +102,8 @@ pub enum TelemetryError {
 /// [`TelemetryError::LogsInstalled`] on a second call, which changes nothing.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = parse_filter(filter)?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is dropped. By default the failure is reported to standard error as well, which panics.
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     // Times are UTC without further ado: the default timer writes RFC 3339 with a `Z`.
     let installed = match format {
         LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).finish().try_init(),

@@ -81,6 +81,8 @@ struct State {
     size: Size,
     /// Channels that the hub wants. Written by `run` alone.
     interest: HashSet<Channel>,
+    /// The log has said that the broker is full; it says so again once a publish had room in between.
+    told_full: bool,
     /// Where messages go; set by `run`, and until then nobody can be interested.
     sink: Option<Arc<dyn Sink>>,
 }
@@ -103,6 +105,7 @@ impl MemoryBroker {
             oldest: VecDeque::new(),
             size: Size::default(),
             interest: HashSet::new(),
+            told_full: false,
             sink: None,
         };
         Self { limits, tag: Tag::of(&epoch, 1), epoch, now, state: Mutex::new(state) }
@@ -133,9 +136,13 @@ impl MemoryBroker {
         for (what, count) in [("channels", channels), ("once keys", once_keys)] {
             if count > self.limits.max_keys {
                 let reason = format!("the embedded broker holds {} {what}, its limit", self.limits.max_keys);
+                if !std::mem::replace(&mut state.told_full, true) {
+                    tracing::warn!(%reason, "durable publishes are refused");
+                }
                 return Err(PublishError::Unavailable { reason, retry_after: FULL_RETRY_AFTER });
             }
         }
+        state.told_full &= !new_channel;
         let message = state.append(channel, publication, now, self.limits.max_bytes);
         let position = state.clock;
         let receivers = state.deliver(message);

@@ -96,8 +96,8 @@ fn every_number_and_duration_has_a_range() {
 fn a_port_beyond_loopback_has_to_be_meant() {
     for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
         let expected = format!(
-            "invalid value for \"insecure\": listen = \"{listen}\" lets everybody who reaches it read and publish, since there is \
-             no authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
+            "SSE_GATEWAY__LISTEN: invalid value for \"listen\": {listen} lets everybody who reaches it read and publish, since there \
+             is no authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         );
         assert_eq!(by_env(&[("listen", listen)]), Err(expected));
         assert!(by_env(&[("listen", listen), ("insecure", "true")]).is_ok_and(|config| !config.is_loopback()));
@@ -167,7 +167,9 @@ fn origins() {
         ("https://a.example,*", "*"),
         ("*,https://a.example", "*"),
     ] {
-        let expected = format!("\"{told}\" is not an origin such as https://app.example.com or *");
+        let expected = format!(
+            "\"{told}\" is not an origin such as https://app.example.com (\"*\" stands for all, and stands alone)"
+        );
         assert_eq!(reason("cors.allowed_origins", given), expected);
     }
 }

@@ -23,7 +23,7 @@ pub enum Cors {
 
 /// Why a text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an origin such as https://app.example.com or *")]
+#[error("{0:?} is not an origin such as https://app.example.com (\"*\" stands for all, and stands alone)")]
 pub struct OriginError(String);
 
 impl Cors {

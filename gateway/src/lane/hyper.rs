@@ -40,6 +40,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 const HTTP1_BUFFER: usize = 64 << 10;
 /// The same for an HTTP/2 stream.
 const HTTP2_BUFFER: usize = 64 << 10;
+/// Longest head of an HTTP/2 request, the same as [`HTTP1_BUFFER`] allows.
+const MAX_HEAD: u32 = 64 << 10;
 /// Streams on one HTTP/2 connection: a browser has one a tab.
 const HTTP2_STREAMS: u32 = 250;
 /// HTTP/2 pings find a peer that is gone without a word.
@@ -164,6 +166,9 @@ async fn drive(
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = transport.nothing_under_way(), if stopping => {
+                return tracing::debug!(%peer, "closed a connection without a whole request");
+            }
         }
     };
     if let Err(error) = result {
@@ -191,14 +196,12 @@ impl Service<Request<Incoming>> for OnTransport {
         request.extensions_mut().insert(transport.clone());
         let answer = async move {
             let mut response = router.oneshot(request).await?;
-            if http2 {
-                return Ok(response.map(|body| Body::new(ResponseBody::new(body, transport.watch(), under_way))));
-            }
             // On HTTP/2 only the stream ends, and there is no such header.
-            if transport.is_unread() {
+            if transport.is_unread() && !http2 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response)
+            let progress = http2.then(|| transport.watch());
+            Ok(response.map(|body| Body::new(ResponseBody::new(body, progress, under_way))))
         };
         answer.boxed()
     }
@@ -209,6 +212,7 @@ fn builder(tasks: TaskTracker) -> auto::Builder<TrackedExecutor> {
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP1_BUFFER);
     builder
         .http2()
+        .max_header_list_size(MAX_HEAD)
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PING)

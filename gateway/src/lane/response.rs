@@ -1,7 +1,8 @@
-//! A response's body on HTTP/2, in pieces, which tells its transport whether hyper comes back for the next one.
+//! A response's body: until it is gone its request is under way.
 //!
-//! hyper asks for more only while the stream's window is open. In pieces, an answer that nobody takes stays here, where it is
-//! seen, rather than in hyper's buffers.
+//! On HTTP/2 it leaves in pieces and tells its transport whether hyper comes back for the next one. hyper asks for more only
+//! while the stream's window is open: in pieces, an answer that nobody takes stays here, where it is seen, rather than in
+//! hyper's buffers. On HTTP/1.1 the socket itself tells, and bytes pass through as they are.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,18 +23,19 @@ pub(super) struct ResponseBody {
     body: AxumBody,
     /// What is left of the last frame.
     rest: Bytes,
-    progress: Arc<Progress>,
-    /// The request counts as under way until its answer is gone.
+    /// On HTTP/2.
+    progress: Option<Arc<Progress>>,
     _request: Request,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: AxumBody, progress: Arc<Progress>, request: Request) -> Self {
+    pub(super) fn new(body: AxumBody, progress: Option<Arc<Progress>>, request: Request) -> Self {
         Self { body, rest: Bytes::new(), progress, _request: request }
     }
 
     fn piece(&mut self) -> Frame<Bytes> {
-        self.progress.handed_over(Instant::now());
+        let Some(progress) = &self.progress else { return Frame::data(std::mem::take(&mut self.rest)) };
+        progress.handed_over(Instant::now());
         Frame::data(self.rest.split_to(self.rest.len().min(PIECE)))
     }
 }
@@ -57,7 +59,9 @@ impl Body for ResponseBody {
                 Err(trailers) => Poll::Ready(Some(Ok(trailers))),
             };
         }
-        this.progress.waiting();
+        if let Some(progress) = &this.progress {
+            progress.waiting();
+        }
         frame
     }
 

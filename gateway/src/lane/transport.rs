@@ -19,6 +19,8 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How long, and how much, of an unread request is read and dropped before the connection closes.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 64 << 20;
+/// Between looks for requests under way, at a stop.
+const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// What handlers and bodies know of the socket they answer on.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub struct Transport {
     requested: Notify,
     /// The requests come by HTTP/2.
     http2: AtomicBool,
-    /// Requests under way, each until its answer is gone; counted on HTTP/2, where hyper does not time idle connections.
+    /// Requests under way, each until its answer is gone.
     requests: AtomicUsize,
     /// A request's body was not read to its end, so that the connection has to end after the answer. Set when the body is
     /// dropped.
@@ -134,6 +136,15 @@ impl Transport {
                 return;
             }
         }
+    }
+
+    /// Ends when there was no request under way for a while: at a stop, half a request holds nothing up.
+    pub(super) async fn nothing_under_way(&self) {
+        while self.requests.load(Ordering::Relaxed) > 0 {
+            sleep(STOP_PAUSE).await;
+        }
+        // Time for the last bytes of the last answer.
+        sleep(STOP_PAUSE).await;
     }
 
     /// How long until the next look: often enough for either limit, and only once while there is nothing to look at.

@@ -39,10 +39,16 @@ impl Builder {
         self
     }
 
+    /// Where its log goes; to the test's own standard error where nothing is said.
+    pub fn log_to(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.command.stderr(stderr);
+        self
+    }
+
     /// Starts it and waits until it says where it listens.
     pub async fn start(self) -> Gateway {
         let mut command = self.command;
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut public, mut admin) = (None, None);
         while admin.is_none() {

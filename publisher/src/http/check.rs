@@ -89,7 +89,8 @@ fn event_name(name: &str, limits: &Limits) -> Result<(), Problem> {
     if let Some(character) = name.chars().find(|c| matches!(c, '\r' | '\n' | '\0')) {
         return Err(Problem::invalid("event", format!("event may not have {character:?} (no CR, LF or NUL)")));
     }
-    if name.starts_with(RESERVED_EVENT_PREFIX) {
+    // Readers of the stream that trim more than the one space after the colon see the same name.
+    if name.trim_start().starts_with(RESERVED_EVENT_PREFIX) {
         return Err(Problem::reserved("event", "event names beginning sse. are the gateway's own signals"));
     }
     Ok(())

@@ -13,6 +13,7 @@ pub mod problem;
 mod publish;
 pub mod query;
 mod raw;
+mod room;
 mod service;
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub fn router(publish: Arc<dyn Publish>, limits: Limits) -> Router {
         .route("/channels/{channel}/events", post(raw::publish))
         .route("/api/sse/notify", post(notify::notify))
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(room::Room::new(limits), room::wait_for_room))
         .layer(from_fn_with_state(limits.max_url, url_limit))
         .with_state(service)
 }

@@ -109,9 +109,9 @@ async fn too_many_lines_leave_nothing_behind() {
 async fn a_line_longer_than_could_be_valid() {
     let server = Server::with(Limits { max_data: 0, ..Limits::default() });
     let padded = |n: usize| format!("{}{{\"channel\":\"a\"}}", " ".repeat(n - 15));
-    let response = batch(&server, format!("{}\n{}", padded(65_537), padded(65_536))).await;
+    let response = batch(&server, format!("{}\n{}", padded(166_145), padded(166_144))).await;
     let expected = concat!(
-        r#"{"type":"urn:problem:sse:too-large","title":"too large","status":413,"detail":"body has more than 65536 bytes","field":"body","limit":65536}"#,
+        r#"{"type":"urn:problem:sse:too-large","title":"too large","status":413,"detail":"body has more than 166144 bytes","field":"body","limit":166144}"#,
         "\n",
         r#"{"id":"1-0_abcde","receivers":2}"#,
         "\n",
