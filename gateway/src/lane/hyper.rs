@@ -28,7 +28,8 @@ use tower::ServiceExt as _;
 
 use super::request::RequestBody;
 use super::response::ResponseBody;
-use super::transport::{TimedStream, Transport};
+use super::socket::TimedStream;
+use super::transport::Transport;
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
 /// once when another one fails.

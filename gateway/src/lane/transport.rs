@@ -1,24 +1,17 @@
-//! A client's socket, and what is known of it: whether it takes what is written.
+//! What is known of a client's connection, for those who serve it: whether it takes what is written, whether a request was
+//! read to its end, how many are under way.
 //!
-//! Two things can stand still. The socket: bytes were offered and it takes none. Or, on HTTP/2, one stream's window: the
-//! socket is fine, but hyper does not come back for the stream's next bytes. Either ends the transport after the write
-//! timeout; with it go all its streams, since hyper has no way to end just one from outside.
+//! Two things can stand still. The socket: bytes were offered and it takes none (`socket.rs` tells). Or, on HTTP/2, one
+//! stream's window: the socket is fine, but hyper does not come back for the stream's next bytes. Either ends the transport
+//! after the write timeout; with it go all its streams, since hyper has no way to end just one from outside.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 
-/// How long, and how much, of an unread request is read and dropped before the connection closes.
-const LINGER_TIME: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 64 << 20;
 /// Between looks for requests under way, at a stop.
 const STOP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -89,6 +82,15 @@ impl Transport {
         self.timed_out.load(Ordering::Relaxed)
     }
 
+    /// The socket took nothing for the write timeout.
+    pub(super) fn set_timed_out(&self) {
+        self.timed_out.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
     pub(super) fn set_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
@@ -127,7 +129,7 @@ impl Transport {
             }
             let now = Instant::now();
             if self.any_stands_still(now) {
-                self.timed_out.store(true, Ordering::Relaxed);
+                self.set_timed_out();
                 return;
             }
             if requested || self.requests.load(Ordering::Relaxed) > 0 {
@@ -166,111 +168,6 @@ pub(super) struct Request(Arc<Transport>);
 impl Drop for Request {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The socket, whose writes fail once it took nothing for the write timeout.
-pub(super) struct TimedStream {
-    stream: TcpStream,
-    transport: Arc<Transport>,
-    /// Runs while the socket does not take what is offered.
-    blocked: Option<Pin<Box<Sleep>>>,
-    /// Runs from the close on, while the rest of an unread body is read and dropped.
-    lingering: Option<Linger>,
-}
-
-struct Linger {
-    until: Pin<Box<Sleep>>,
-    /// Bytes that may still come.
-    left: usize,
-}
-
-impl TimedStream {
-    pub(super) fn new(stream: TcpStream, transport: Arc<Transport>) -> Self {
-        Self { stream, transport, blocked: None, lingering: None }
-    }
-
-    /// The system gives up by itself where its own timer (`TCP_USER_TIMEOUT`) is the first to run out.
-    fn note<T>(&self, result: &Poll<io::Result<T>>) {
-        if matches!(result, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
-            self.transport.timed_out.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Reads what the client still sends, within bounds: closing over it would reset the connection, and take the answer
-    /// from a client that has not read it yet.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let linger =
-            self.lingering.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER_TIME)), left: LINGER_BYTES });
-        let mut buffer = [0; 16 << 10];
-        while linger.left > 0 {
-            let mut buffer = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    linger.left = linger.left.saturating_sub(buffer.filled().len());
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return linger.until.as_mut().poll(cx),
-            }
-        }
-        Poll::Ready(())
-    }
-
-    fn timed<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.note(&result);
-            self.blocked = None;
-            return result;
-        }
-        let timeout = self.transport.write_timeout;
-        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        if blocked.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.transport.timed_out.store(true, Ordering::Relaxed);
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for TimedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.note(&result);
-        result
-    }
-}
-
-impl AsyncWrite for TimedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.timed(cx, result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.timed(cx, result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lingering.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        }
-        if self.transport.is_unread() {
-            ready!(self.poll_linger(cx));
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
