@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use shared::channel::Channel;
 use shared::position::Position;
 
 use super::channel::LocalChannel;
@@ -30,12 +29,6 @@ pub struct Lagged;
 impl Subscription {
     pub(super) fn new(hub: Arc<Hub>, local: Arc<LocalChannel>, key: usize, next: u64) -> Self {
         Self { hub, local, key, next }
-    }
-
-    /// Its channel.
-    #[must_use]
-    pub fn channel(&self) -> &Channel {
-        &self.local.channel
     }
 
     /// Its channel's partition.
