@@ -36,6 +36,12 @@ async fn publish_while_read(gateway: &Gateway, reader: &mut Stream, bytes: usize
     }
 }
 
+/// A gateway on which nobody falls out of the log, and who takes nothing is soon given up.
+async fn impatient() -> Gateway {
+    let builder = Gateway::builder().config("[limits]\nwrite_timeout = \"1s\"");
+    builder.config(ROOMY_LOG).config(LITTLE_HISTORY).start().await
+}
+
 async fn stalled(gateway: &Gateway) -> Raw {
     let mut raw = Raw::connect_small(&gateway.public);
     raw.get("/events?channel=a").await;
@@ -47,12 +53,7 @@ async fn stalled(gateway: &Gateway) -> Raw {
 
 #[tokio::test]
 async fn a_socket_that_takes_nothing_is_given_up() {
-    let gateway = Gateway::builder()
-        .config("[limits]\nwrite_timeout = \"1s\"")
-        .config(ROOMY_LOG)
-        .config(LITTLE_HISTORY)
-        .start()
-        .await;
+    let gateway = impatient().await;
     let mut reader = gateway.stream("/events?channel=a").await;
     reader.opened().await;
     let _stalled = stalled(&gateway).await;
@@ -108,12 +109,7 @@ async fn a_client_that_fell_behind_is_told_to_come_back() {
 
 #[tokio::test]
 async fn an_http2_window_that_stays_shut_is_given_up() {
-    let gateway = Gateway::builder()
-        .config("[limits]\nwrite_timeout = \"1s\"")
-        .config(ROOMY_LOG)
-        .config(LITTLE_HISTORY)
-        .start()
-        .await;
+    let gateway = impatient().await;
     let http2 = || {
         let builder = Client::builder().no_proxy().http2_prior_knowledge();
         builder.http2_initial_stream_window_size(65_535).http2_initial_connection_window_size(1 << 20).build().unwrap()

@@ -81,7 +81,7 @@ struct State {
     size: Size,
     /// Channels that the hub wants. Written by `run` alone.
     interest: HashSet<Channel>,
-    /// The log has said that the broker is full; it says so again once a publish had room in between.
+    /// The log has said that the broker is full; it says so again only once a tenth had become free in between.
     told_full: bool,
     /// Where messages go; set by `run`, and until then nobody can be interested.
     sink: Option<Arc<dyn Sink>>,
@@ -142,7 +142,7 @@ impl MemoryBroker {
                 return Err(PublishError::Unavailable { reason, retry_after: FULL_RETRY_AFTER });
             }
         }
-        state.told_full &= !new_channel;
+        state.told_full &= channels.max(once_keys) > self.limits.max_keys / 10 * 9;
         let message = state.append(channel, publication, now, self.limits.max_bytes);
         let position = state.clock;
         let receivers = state.deliver(message);
