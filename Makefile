@@ -24,6 +24,7 @@ fmt: ## Format the code
 
 .PHONY: lint
 lint: ## Check the format and run clippy; a warning is an error
+	@k8s/check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
@@ -34,6 +35,12 @@ doc: ## Build the documentation; a warning is an error
 .PHONY: run
 run: ## Run one gateway by itself
 	cargo run --release -p gateway
+
+.PHONY: cluster
+cluster: ## Run Redis, two gateways, the publisher and nginx, until Ctrl-C
+	@$(MAKE) --no-print-directory setup
+	cargo build --release --locked -p gateway -p publisher
+	@scripts/cluster
 
 .PHONY: deny
 deny: ## Check dependencies: advisories, licences, bans, sources

@@ -117,6 +117,12 @@ impl Keys {
         format!("{}.control", self.prefix)
     }
 
+    /// Who loads the function library watches this key meanwhile: `sse.functions`.
+    #[must_use]
+    pub fn functions(&self) -> String {
+        format!("{}.functions", self.prefix)
+    }
+
     fn of_channel(&self, kind: &str, channel: &Channel) -> String {
         self.internal(self.partition(channel), kind) + ":" + channel.as_str()
     }

@@ -9,10 +9,11 @@
 //! | [`event_stream`] | that format in bytes: encoder and incremental decoder |
 //! | [`envelope`] | the JSON in which an event travels to the gateways |
 //! | [`keys`] | names in Redis, and which partition a channel belongs to |
+//! | [`redis`] | settings, connections, the function library, and a message's bytes |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
 //!
-//! Nothing here opens a socket or spawns a task.
+//! Only [`redis`] opens sockets, and only when asked to.
 
 pub mod channel;
 pub mod config;
@@ -22,4 +23,5 @@ pub mod event;
 pub mod event_stream;
 pub mod keys;
 pub mod position;
+pub mod redis;
 pub mod telemetry;

@@ -124,8 +124,10 @@ pub(super) fn described(kind: &ValueKind) -> String {
 pub(super) fn shown(path: &Path, value: &str) -> Option<String> {
     let key = path.to_string().to_lowercase();
     let secret = ["secret", "password", "token", "key"].iter().any(|word| key.contains(word));
-    let credentials = value.contains("://") && value.contains('@');
-    if value.starts_with('"') && (secret || credentials) {
+    let credentials = value.starts_with('"') && value.contains("://") && value.contains('@');
+    // A password of digits alone reads as a number, and is one all the same. What a value is may be told.
+    let told_by_kind = matches!(value, "an array" | "a table" | "nothing");
+    if (secret && !told_by_kind) || credentials {
         return None;
     }
     if value.chars().count() <= MAX_SHOWN {

@@ -1,0 +1,264 @@
+//! The functions that publish, tell the time and cancel, as one text: [`TEXT`], `sse.lua`.
+//!
+//! Redis 7 and Valkey hold it as function library `sse` (FCALL). Where functions are not to be had (Redis 6.2), the same
+//! text without its first line runs as a script (EVALSHA), the function's name before its arguments.
+//!
+//! Its contract, arguments and answers stand at the head of the text.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, ParsingError, RedisError, ServerErrorKind, Value, from_redis_value};
+
+use super::client::first_error;
+use crate::keys::Keys;
+use crate::position::{Epoch, Position};
+
+/// The library.
+pub const TEXT: &str = include_str!("sse.lua");
+/// Name of the library.
+pub const LIBRARY: &str = "sse";
+
+const PUBLISH: &str = "sse_publish";
+const CLOCK: &str = "sse_clock";
+const CANCEL: &str = "sse_cancel";
+
+/// Line of the text that says its version.
+const VERSION_LINE: &str = "-- version ";
+/// Who loads a library watches a key, so that of two loaders at once the older text cannot be the later one. It lives for
+/// so many seconds.
+const WATCH_TTL_S: u32 = 60;
+/// How often another loader may come in between.
+const MAX_TRIES: u32 = 5;
+
+/// How the functions are called on one server. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Functions(Mode);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mode {
+    Library,
+    Script { sha: Arc<str> },
+}
+
+/// Arguments of `sse_publish`; `None` leaves the default to the text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PublishArgs<'a> {
+    /// Entries that the history keeps.
+    pub history: Option<u32>,
+    /// Seconds that the history lives.
+    pub ttl_s: Option<u64>,
+    /// Idempotency key.
+    pub once: Option<&'a str>,
+    /// Seconds that the idempotency key lives.
+    pub once_ttl_s: Option<u64>,
+}
+
+/// What `sse_publish` answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishReply {
+    /// Of the event, or of the first one with the same idempotency key.
+    pub position: Position,
+    /// Gateway nodes with somebody on the channel; 0 for a duplicate.
+    pub receivers: u64,
+    /// The idempotency key was known, and nothing was published.
+    pub duplicate: bool,
+    /// Within which `position` stands.
+    pub epoch: Epoch,
+}
+
+/// What `sse_clock` answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockReply {
+    /// Every event so far is at or before it.
+    pub position: Position,
+    /// Of the data.
+    pub epoch: Epoch,
+    /// Time of day at the server, Unix milliseconds.
+    pub time_ms: u64,
+}
+
+impl Functions {
+    /// Finds out how to call the functions, and loads them where they are absent or older. A newer text stays.
+    ///
+    /// Wants a connection that nobody else uses: it watches a key meanwhile.
+    ///
+    /// # Errors
+    /// Those of the connection and of the server. A user who may neither list nor load libraries is taken to have an
+    /// administrator who did.
+    pub async fn load(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Self, RedisError> {
+        let Some(ours) = version(TEXT) else {
+            return Err((redis::ErrorKind::Client, "the library's text has no version").into());
+        };
+        for _ in 0..MAX_TRIES {
+            redis::cmd("WATCH").arg(keys.functions()).exec_async(connection).await?;
+            let theirs = match library_version(connection).await {
+                Err(error) if is_unknown_command(&error) => return Self::load_script(connection).await,
+                Err(error) if is_not_permitted(&error) => return Ok(Self(Mode::Library)),
+                other => other?,
+            };
+            if theirs >= Some(ours) {
+                redis::cmd("UNWATCH").exec_async(connection).await?;
+                return Ok(Self(Mode::Library));
+            }
+            if load_library(connection, keys, ours).await? {
+                return Ok(Self(Mode::Library));
+            }
+        }
+        Err((redis::ErrorKind::Client, "others load the function library all the time").into())
+    }
+
+    async fn load_script(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
+        redis::cmd("UNWATCH").exec_async(connection).await?;
+        let sha: String = redis::cmd("SCRIPT").arg("LOAD").arg(script()).query_async(connection).await?;
+        Ok(Self(Mode::Script { sha: sha.into() }))
+    }
+
+    /// Publishes `payload` on the channel whose name in Redis is `key`; answered by a [`PublishReply`].
+    #[must_use]
+    pub fn publish(&self, key: &str, payload: &[u8], args: PublishArgs<'_>) -> Cmd {
+        let mut cmd = self.call(PUBLISH, key);
+        cmd.arg(payload);
+        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        cmd.arg(number(args.history.map(u64::from))).arg(number(args.ttl_s)).arg(args.once.unwrap_or_default());
+        // Asks for the long answer.
+        cmd.arg("1").arg(number(args.once_ttl_s));
+        cmd
+    }
+
+    /// Reads the clock, raised or begun anew where that is due; answered by a [`ClockReply`]. With a `node` it is
+    /// published on that node's own channel too.
+    #[must_use]
+    pub fn clock(&self, key: &str, node: Option<&str>) -> Cmd {
+        let mut cmd = self.call(CLOCK, key);
+        if let Some(node) = node {
+            cmd.arg(node);
+        }
+        cmd
+    }
+
+    /// Cancels the producer of the channel whose name in Redis is `key`; answered by the number of those who heard it at
+    /// once.
+    #[must_use]
+    pub fn cancel(&self, key: &str) -> Cmd {
+        self.call(CANCEL, key)
+    }
+
+    fn call(&self, function: &str, key: &str) -> Cmd {
+        match &self.0 {
+            Mode::Library => {
+                let mut cmd = redis::cmd("FCALL");
+                cmd.arg(function).arg(1).arg(key);
+                cmd
+            }
+            Mode::Script { sha } => {
+                let mut cmd = redis::cmd("EVALSHA");
+                cmd.arg(&**sha).arg(1).arg(key).arg(function);
+                cmd
+            }
+        }
+    }
+}
+
+/// Whether a call failed because the functions are gone from the server, as after a restart or a flush: load them again.
+/// Nothing of such a call was done.
+#[must_use]
+pub fn is_missing(error: &RedisError) -> bool {
+    let error = first_error(error);
+    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
+        || error.detail().is_some_and(|detail| detail.starts_with("Function not found"))
+}
+
+/// The text as a script: a shebang that names a library is refused there.
+fn script() -> &'static str {
+    TEXT.split_once('\n').map_or("", |(_, script)| script)
+}
+
+async fn library_version(connection: &mut MultiplexedConnection) -> Result<Option<u64>, RedisError> {
+    let mut list = redis::cmd("FUNCTION");
+    list.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE");
+    let libraries: Vec<Value> = list.query_async(connection).await?;
+    // One library of that name at most; its code is one of the texts in the answer, whose form differs by protocol.
+    let mut texts = Vec::new();
+    libraries.iter().for_each(|library| collect_texts(library, &mut texts));
+    let code = texts.into_iter().find(|text| text.starts_with("#!"));
+    // One that does not say its version is older than any that does.
+    Ok(code.map(|code| version(&code).unwrap_or(0)))
+}
+
+fn collect_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(bytes).into_owned()),
+        Value::VerbatimString { text, .. } => texts.push(text.clone()),
+        Value::Array(items) | Value::Set(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Map(pairs) => pairs.iter().for_each(|(_, item)| collect_texts(item, texts)),
+        _ => {}
+    }
+}
+
+/// `false`: another loader came in between.
+async fn load_library(connection: &mut MultiplexedConnection, keys: &Keys, version: u64) -> Result<bool, RedisError> {
+    let mut load = redis::pipe();
+    load.atomic().cmd("SET").arg(keys.functions()).arg(version).arg("EX").arg(WATCH_TTL_S);
+    load.cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(TEXT);
+    let answer: Value = load.query_async(connection).await?;
+    Ok(answer != Value::Nil)
+}
+
+fn version(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(VERSION_LINE))?.trim().parse().ok()
+}
+
+fn is_unknown_command(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.starts_with("unknown command"))
+}
+
+fn is_not_permitted(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoPerm)
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, ParsingError> {
+    text.parse().map_err(|_| ParsingError::from(format!("{text:?} in the answer of a function")))
+}
+
+impl FromRedisValue for PublishReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (position, receivers, duplicate, epoch): (String, u64, u64, String) = from_redis_value(value)?;
+        Ok(Self { position: parsed(&position)?, receivers, duplicate: duplicate == 1, epoch: parsed(&epoch)? })
+    }
+}
+
+impl FromRedisValue for ClockReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (position, epoch, time_ms): (String, String, u64) = from_redis_value(value)?;
+        Ok(Self { position: parsed(&position)?, epoch: parsed(&epoch)?, time_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_says_its_name_and_version() {
+        assert!(TEXT.starts_with("#!lua name=sse\n-- version "));
+        assert!(version(TEXT).is_some_and(|version| version >= 1));
+        assert!(script().starts_with("-- version "));
+    }
+
+    #[test]
+    fn commands() {
+        let args = PublishArgs { history: Some(5), once: Some("k"), ..PublishArgs::default() };
+        let packed = |cmd: Cmd| String::from_utf8(cmd.get_packed_command()).unwrap().replace("\r\n", " ");
+        assert_eq!(
+            packed(Functions(Mode::Library).publish("sse:a", b"x", args)),
+            "*10 $5 FCALL $11 sse_publish $1 1 $5 sse:a $1 x $1 5 $0  $1 k $1 1 $0  "
+        );
+        let script = Functions(Mode::Script { sha: "abc".into() });
+        assert_eq!(
+            packed(script.clock("sse.clock", Some("n"))),
+            "*6 $7 EVALSHA $3 abc $1 1 $9 sse.clock $9 sse_clock $1 n "
+        );
+        assert_eq!(packed(Functions(Mode::Library).cancel("sse:a")), "*4 $5 FCALL $10 sse_cancel $1 1 $5 sse:a ");
+    }
+}

@@ -1,0 +1,23 @@
+//! What gateway and publisher both have to know of Redis: settings, how to connect, the functions they call, and the bytes
+//! of a message.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | the `[redis]` section of either configuration |
+//! | [`client`] | addresses without their secrets, connections with deadlines |
+//! | [`functions`] | the function library: loaded when absent or older, called with FCALL or EVALSHA |
+//! | [`message`] | a durable message on the wire |
+//! | [`start`] | the first connection of a process: what it needs of a server, and what it says when that is not there |
+//!
+//! It must not decide when to reconnect, retry or give up: that is the business of whoever holds the connection.
+
+pub mod client;
+pub mod functions;
+pub mod message;
+pub mod settings;
+pub mod start;
+
+pub use client::{Client, ClientError, describe, first_error};
+pub use functions::{ClockReply, Functions, PublishReply};
+pub use settings::Settings;
+pub use start::{StartError, Started};

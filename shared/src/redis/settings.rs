@@ -1,0 +1,174 @@
+//! The `[redis]` section, the same for gateway and publisher.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ConfigError, duration};
+use crate::keys::{DEFAULT_PREFIX, Keys};
+
+use super::client;
+
+/// How to reach Redis, and how long anything there may take.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS.
+    pub url: Option<String>,
+    /// Password; wins over the one in `url`, so that it can come from a secret of its own.
+    pub password: Option<String>,
+    /// File of PEM certificates that are trusted instead of the system's; for `rediss://` only.
+    pub ca_file: Option<PathBuf>,
+    /// Begins every name in Redis.
+    pub prefix: String,
+    /// How long to wait for Redis at the start before giving up.
+    #[serde(with = "duration")]
+    pub wait: Duration,
+    /// Deadline of connecting, everything included: name, TCP, TLS, password.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Deadline of every call.
+    #[serde(with = "duration")]
+    pub command_timeout: Duration,
+    /// How long Redis may be away before this process says that it is not ready.
+    #[serde(with = "duration")]
+    pub unready_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            password: None,
+            ca_file: None,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            wait: Duration::ZERO,
+            connect_timeout: Duration::from_secs(2),
+            command_timeout: Duration::from_secs(3),
+            unready_after: Duration::from_secs(30),
+        }
+    }
+}
+
+/// No secret leaves by a log line.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("url", &self.address())
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("ca_file", &self.ca_file)
+            .field("prefix", &self.prefix)
+            .field("wait", &self.wait)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("command_timeout", &self.command_timeout)
+            .field("unready_after", &self.unready_after)
+            .finish()
+    }
+}
+
+impl Settings {
+    /// The defaults, with this URL.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self { url: Some(url.to_owned()), ..Self::default() }
+    }
+
+    /// The URL without its password, for people; `None` where none is set.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        self.url.as_deref().map(client::without_password)
+    }
+
+    /// Names in Redis.
+    ///
+    /// # Errors
+    /// [`KeysError::Prefix`](crate::keys::KeysError::Prefix).
+    pub fn keys(&self) -> Result<Keys, crate::keys::KeysError> {
+        Keys::new(&self.prefix, 1)
+    }
+
+    /// Ranges, and rules between keys, each error naming its key (`redis.url`). Files are not opened.
+    #[must_use]
+    pub fn check(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut check = |key: &str, result: Result<(), String>| {
+            if let Err(reason) = result {
+                errors.push(ConfigError::invalid(&format!("redis.{key}"), reason));
+            }
+        };
+        check("url", self.url.as_deref().map_or(Ok(()), client::check_url));
+        check("prefix", self.keys().map(drop).map_err(|error| error.to_string()));
+        check("ca_file", self.check_ca_file());
+        check("password", self.check_password());
+        check("wait", between(self.wait, Duration::ZERO, Duration::from_secs(3_600)));
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
+        check("connect_timeout", between(self.connect_timeout, least, most));
+        check("command_timeout", between(self.command_timeout, least, most));
+        check("unready_after", between(self.unready_after, Duration::ZERO, Duration::from_secs(3_600)));
+        errors
+    }
+
+    fn check_ca_file(&self) -> Result<(), String> {
+        match &self.ca_file {
+            Some(_) if !self.url.as_deref().is_some_and(client::is_tls) => {
+                Err("certificates are for rediss:// only, and redis.url does not begin so".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_password(&self) -> Result<(), String> {
+        match &self.password {
+            Some(_) if self.url.is_none() => Err("there is no redis.url to use it for".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let text = humantime::format_duration;
+    Err(format!("{} is not within {} and {}", text(value), text(least), text(most)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let settings = Settings { password: Some("s3cret".into()), ..Settings::new("redis://me:hunter2@127.0.0.1/1") };
+        let text = format!("{settings:?}");
+        assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
+        assert!(text.contains("redis://me:***@127.0.0.1:6379/1"), "{text}");
+    }
+
+    #[test]
+    fn wrong_settings_name_their_key() {
+        let wrong = Settings {
+            url: Some("http://me:hunter2@host".into()),
+            ca_file: Some("ca.pem".into()),
+            prefix: "a:b".into(),
+            command_timeout: Duration::from_millis(1),
+            ..Settings::default()
+        };
+        let errors: Vec<_> = wrong.check().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "invalid value for \"redis.url\": a Redis URL is redis://[user[:password]@]host[:port][/db], with rediss:// for TLS",
+                "invalid value for \"redis.prefix\": a key prefix is 1 to 32 of A-Z a-z 0-9 _ -",
+                "invalid value for \"redis.ca_file\": certificates are for rediss:// only, and redis.url does not begin so",
+                "invalid value for \"redis.command_timeout\": 1ms is not within 100ms and 1m",
+            ]
+        );
+        assert_eq!(Settings::new("redis://127.0.0.1:6399").check(), []);
+        assert_eq!(Settings { ca_file: Some("x".into()), ..Settings::new("rediss://h") }.check(), []);
+        let password = Settings { password: Some("x".into()), ..Settings::default() };
+        assert_eq!(password.check().len(), 1);
+    }
+}

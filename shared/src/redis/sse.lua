@@ -1,0 +1,495 @@
+#!lua name=sse
+-- version 1
+--
+-- What has to be atomic in Redis. Raise the version with every change: a library is replaced by a newer one only.
+--
+-- Redis 7.0 or newer and Valkey hold this text as a function library: `FCALL <function> 1 <key> <argument>...`. Without
+-- its first line it is a script, for Redis 6.2 too: `EVALSHA <sha> 1 <key> <function> <argument>...`.
+--
+--   sse_publish   <prefix>:<channel>   payload [history] [ttl_s] [once] [detail] [once_ttl_s]
+--       An event into the channel's history and to everybody who listens, once.
+--       -> {position, receivers}; with detail "1" {position, receivers, duplicate 0 or 1, epoch}
+--   sse_clock     <prefix>.clock       [node]
+--       The partition's clock, kept true; with a node, published to that node alone.
+--       -> {position, epoch, TIME in ms}
+--   sse_cancel    <prefix>:<channel> or <prefix>.cancel:<channel>
+--       Tells the channel's producer to stop.
+--       -> receivers
+--
+-- An optional argument that is absent or "" has its default. With partitions, names carry the partition as a hash tag
+-- (`<prefix>:{7}:<channel>`, `<prefix>.{7}.clock`), and messages go by SPUBLISH. Wrong input is answered by
+-- `ERR <function>: <what> ...` before anything is written.
+--
+-- A message is byte 0x1E, `<position> <previous> <epoch>`, LF, payload; a node hears the clock as it is stored.
+--
+-- Kept in Redis, beside the history, the stream `<prefix>:<channel>` of entries `p <previous> d <payload>`:
+--   <prefix>.clock                   `<position> <epoch> <replid>`, for good
+--   <prefix>.last:<channel>          `<position>` or `<position> end`, the channel's latest event
+--   <prefix>.once:<channel>:<once>   `<position> <epoch>` of the event that was published with that key
+--   <prefix>.cancel:<channel>        TIME in ms of the cancellation
+--
+-- A position is `<ms>-<seq>`, the id of a stream entry. Here its halves are doubles, exact up to 2^53 - 1, and go into
+-- text by "%.0f" alone.
+--
+-- While a library is loaded, `redis.register_function` is all there is: outside of functions, nothing of Lua's own
+-- (`string`, `pairs`) can be used.
+
+-- Defaults are text like the arguments that they stand for, and go into commands as they are.
+local DEFAULT_HISTORY, MAX_HISTORY = "1000", 4294967295
+-- Seconds. The most is a hundred years: far beyond, EXPIRE would not take it.
+local DEFAULT_TTL, MAX_TTL = "3600", 3153600000
+local DEFAULT_ONCE_TTL, MAX_ONCE_TTL = "600", 600
+local CANCEL_TTL = 3600
+-- Seven days, in ms: how long a channel without history can still tell a reader that it missed events.
+local LAST_TTL_MS = 604800000
+-- A clock further behind than this, in ms, is raised.
+local MAX_CLOCK_AGE_MS = 60000
+local MAX_PREFIX, MAX_PARTITION, MAX_CHANNEL, MAX_ONCE, MAX_NODE = 32, 16383, 256, 128, 64
+local MAX_EPOCH = 40
+local MAX_EXACT = 9007199254740991
+
+local function refuse(name, what)
+  return {err = "ERR " .. name .. ": " .. what}
+end
+
+local function miscounted(name, keys, args, most)
+  if #keys ~= 1 then return refuse(name, "keys are " .. #keys .. ", the limit is 1") end
+  if #args > most then return refuse(name, "arguments are " .. #args .. ", the limit is " .. most) end
+end
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Text. Patterns name their bytes: classes such as %s may depend on the locale.
+
+-- The sequences of more than one byte that are UTF-8 (Unicode 3.9, table 3-7): none overlong, no surrogate, none past
+-- U+10FFFF.
+local UTF8 = {
+  "[\194-\223][\128-\191]",
+  "\224[\160-\191][\128-\191]",
+  "[\225-\236\238\239][\128-\191][\128-\191]",
+  "\237[\128-\159][\128-\191]",
+  "\240[\144-\191][\128-\191][\128-\191]",
+  "[\241-\243][\128-\191][\128-\191][\128-\191]",
+  "\244[\128-\143][\128-\191][\128-\191]",
+}
+
+local function is_utf8(text)
+  -- The first byte of a sequence is never the middle of another: take all of each kind out, and nothing may be left.
+  for i = 1, #UTF8 do
+    if not text:find("[\128-\255]") then return true end
+    text = text:gsub(UTF8[i], "?")
+  end
+  return not text:find("[\128-\255]")
+end
+
+-- Unicode's control characters and white space.
+local function has_space_or_control(text)
+  if text:find("[%z\1-\32\127]") then return true end
+  if not text:find("[\194\225-\227]") then return false end
+  return text:find("\194[\128-\160]")                         -- U+0080 to U+00A0
+    or text:find("\225\154\128")                              -- U+1680
+    or text:find("\226\128[\128-\138\168\169\175]")           -- U+2000 to U+200A, U+2028, U+2029, U+202F
+    or text:find("\226\129\159") or text:find("\227\128\128") -- U+205F, U+3000
+end
+
+-- The text itself where it is a whole number from 1 to `most`; the default where it is absent; else nil.
+local function whole(text, default, most)
+  if not text or text == "" then return default end
+  return text:find("^[1-9][0-9]*$") and tonumber(text) <= most and text or nil
+end
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Names.
+
+-- How the internal names beside a key begin, and the command that publishes there. Or nil, and why not.
+local function place(prefix, partition)
+  if not prefix or #prefix > MAX_PREFIX then return nil end
+  if not partition then return prefix .. ".", "PUBLISH" end
+  if partition ~= "0" and not whole(partition, nil, MAX_PARTITION) then return nil end
+  -- Only since 7.0 does a server tell its version here. An unknown command would fail only when much was written.
+  if not redis.REDIS_VERSION_NUM then return nil, "key has a partition, which needs Redis 7.0" end
+  return prefix .. ".{" .. partition .. "}.", "SPUBLISH"
+end
+
+-- Why it is no name of a channel.
+local function wrong_channel(channel)
+  if channel == "" or #channel > MAX_CHANNEL then
+    return "key has a channel of " .. #channel .. " bytes, the limit is 1 to " .. MAX_CHANNEL
+  end
+  -- Most names have nothing but printable ASCII.
+  if not channel:find("[^!-)+-z|~]") then return nil end
+  if not is_utf8(channel) then return "key has a channel that is not UTF-8" end
+  if channel:find("[{}*]") or has_space_or_control(channel) then
+    return "key has a channel with a control character, white space, {, } or *"
+  end
+end
+
+local PARTS = ", prefix 1 to 32 of A-Z a-z 0-9 _ -, n 0 to 16383"
+local CHANNEL_KEY = "key is not <prefix>:<channel> or <prefix>:{<n>}:<channel>" .. PARTS
+local CLOCK_KEY = "key is not <prefix>.clock or <prefix>.{<n>}.clock" .. PARTS
+
+-- Start of the internal names, the command that publishes, the channel; or nil, and why not.
+local function parse_channel_key(key)
+  local prefix, channel = key:match("^([0-9A-Za-z_-]+):(.*)$")
+  local partition
+  if prefix and channel:byte() == 123 then -- {
+    local n, rest = channel:match("^{([0-9]+)}:(.*)$")
+    if n then partition, channel = n, rest end
+  end
+  local internal, publish = place(prefix, partition)
+  if not internal then return nil, publish or CHANNEL_KEY end
+  local wrong = wrong_channel(channel)
+  if wrong then return nil, wrong end
+  return internal, publish, channel
+end
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Positions and the clock.
+
+local function position(ms, seq)
+  return ("%.0f-%.0f"):format(ms, seq)
+end
+
+-- The position of something new: now, or right after the given one where that is not later.
+local function advance(ms, seq, now)
+  if now > ms then return now, 0 end
+  if seq >= MAX_EXACT then return ms + 1, 0 end
+  return ms, seq + 1
+end
+
+-- The halves as numbers; nil where a double cannot hold them.
+local function halves(ms, seq)
+  ms, seq = tonumber(ms), tonumber(seq)
+  if not ms or ms > MAX_EXACT or seq > MAX_EXACT then return nil end
+  return ms, seq
+end
+
+-- The position at the start of a text, or nil.
+local function parse_position(text)
+  return halves(text:match("^([0-9]+)%-([0-9]+)"))
+end
+
+-- The server's time in ms, and as text in microseconds.
+local function time()
+  local now = redis.call("TIME")
+  return now[1] * 1000 + math.floor(now[2] / 1000), now[1] .. "." .. now[2]
+end
+
+-- The clock that `text` says, or nil.
+local function parse_clock(text)
+  local ms, seq, epoch, replid = (text or ""):match("^([0-9]+)%-([0-9]+) ([0-9A-Za-z]+) ([0-9A-Za-z]+)$")
+  ms, seq = halves(ms, seq)
+  if not ms or #epoch > MAX_EPOCH then return nil end
+  return ms, seq, epoch, replid
+end
+
+-- Names the data's present life: it changes with a restart, a failover, and from server to server.
+local function read_replid()
+  return assert(redis.call("INFO", "replication"):match("master_replid:([0-9A-Za-z]+)"), "INFO has no master_replid")
+end
+
+-- Names an epoch that begins now. No two servers, and no two lives of one, name theirs alike.
+local function name_epoch(replid, micros)
+  return redis.sha1hex(replid .. " " .. micros):sub(1, 16)
+end
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Whether a payload closes its channel: it is an envelope, and has "end": true.
+--
+-- Gateways and this text have to agree on every payload, so this reads exactly what `Envelope::parse` reads, and every
+-- disagreement is a bug of one of them. cjson will not do: it takes more than JSON, forgets duplicate keys and limits
+-- depth. Functions named after_... take the index where a thing begins, and give the one after it; nil where it is
+-- malformed.
+
+local QUOTE, BACKSLASH, COMMA, COLON, OPEN_LIST, OPEN_OBJECT, CLOSE_OBJECT = 34, 92, 44, 58, 91, 123, 125
+
+-- Index of the first byte at or after i that is not white space.
+local function token(text, i)
+  return (text:find("[^ \t\n\r]", i))
+end
+
+-- i is behind the opening quote.
+local function after_string(text, i)
+  while true do
+    i = text:find('["\\%z\1-\31]', i)
+    if not i then return nil end
+    local c = text:byte(i)
+    if c == QUOTE then return i + 1 end
+    if c ~= BACKSLASH then return nil end
+    i = text:match('^["\\/bfnrt]()', i + 1) or text:match("^u[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]()", i + 1)
+    if not i then return nil end
+  end
+end
+
+-- What a number may not have after it, such as the 1 of "01", is malformed for whoever reads on.
+local function after_scalar(text, i)
+  if text:byte(i) == QUOTE then return after_string(text, i + 1) end
+  local number = text:match("^%-?0()", i) or text:match("^%-?[1-9][0-9]*()", i)
+  if not number then
+    return text:match("^true()", i) or text:match("^null()", i) or text:match("^false()", i)
+  end
+  number = text:match("^%.[0-9]+()", number) or number
+  return text:match("^[eE][+-]?[0-9]+()", number) or number
+end
+
+-- Of an object's member, up to its value; i is where white space before the key may begin. Gives the key's place too.
+local function after_key(text, i)
+  i = token(text, i)
+  if not i or text:byte(i) ~= QUOTE then return nil end
+  local after = after_string(text, i + 1)
+  local colon = after and token(text, after)
+  if not colon or text:byte(colon) ~= COLON then return nil end
+  return token(text, colon + 1), i + 1, after - 2
+end
+
+-- Any value. Lists and objects that are open are kept in a table, since depth on the stack would have a limit.
+local function after_value(text, i)
+  local open, depth = {}, 0
+  while i do
+    local c = text:byte(i)
+    local complete = c ~= OPEN_LIST and c ~= OPEN_OBJECT
+    if complete then
+      i = after_scalar(text, i)
+    else
+      depth = depth + 1
+      open[depth] = c
+      i = i + 1
+    end
+    -- Close all that ends here.
+    while true do
+      if not i or depth == 0 then return i end
+      i = token(text, i)
+      if not i then return nil end
+      c = text:byte(i)
+      if c ~= open[depth] + 2 then break end -- ] and } are both two after their openings
+      depth = depth - 1
+      complete = true
+      i = i + 1
+    end
+    -- Then comes another, unless this is the first of a list or object.
+    if complete then
+      if c ~= COMMA then return nil end
+      i = i + 1
+    end
+    if open[depth] == OPEN_OBJECT then i = after_key(text, i) else i = token(text, i) end
+  end
+end
+
+local ESCAPED = {b = "\b", f = "\f", n = "\n", r = "\r", t = "\t"}
+
+-- What a string stands for, given what is between its quotes; for an escape beyond ASCII just a "?". Nil where a
+-- surrogate has no partner: that is JSON, but no text.
+local function unescape(raw)
+  if not raw:find("\\", 1, true) then return raw end
+  local parts, from = {}, 1
+  while true do
+    local at = raw:find("\\", from, true)
+    parts[#parts + 1] = raw:sub(from, at and at - 1)
+    if not at then return table.concat(parts) end
+    local c = raw:sub(at + 1, at + 1)
+    from = at + 2
+    if c ~= "u" then
+      parts[#parts + 1] = ESCAPED[c] or c
+    else
+      local unit = tonumber(raw:sub(at + 2, at + 5), 16)
+      from = at + 6
+      if unit >= 0xDC00 and unit <= 0xDFFF then return nil end
+      if unit >= 0xD800 and unit <= 0xDBFF then
+        from = raw:match("^\\u[Dd][C-Fc-f][0-9A-Fa-f][0-9A-Fa-f]()", from)
+        if not from then return nil end
+      end
+      parts[#parts + 1] = unit < 128 and string.char(unit) or "?"
+    end
+  end
+end
+
+-- At most 64 bits; i is where it begins. Fractions and exponents are malformed for whoever reads on.
+local function after_u64(text, i)
+  local digits, after = text:match("^([1-9][0-9]*)()", i)
+  if not digits then return text:match("^0()", i) end
+  if #digits < 20 then return after end
+  local high, low = tonumber(digits:sub(1, 10)), tonumber(digits:sub(11))
+  local fits = #digits == 20 and (high < 1844674407 or high == 1844674407 and low <= 3709551615)
+  return fits and after or nil
+end
+
+-- Reads the value of each key that an envelope may have; nil also for a value that it may not have.
+local AFTER_FIELD = {
+  event = function(text, i)
+    local after = text:byte(i) == QUOTE and after_string(text, i + 1)
+    local name = after and unescape(text:sub(i + 1, after - 2))
+    if not name or name:find("[\r\n]") or name:sub(1, 4) == "sse." then return nil end
+    return after
+  end,
+  data = function(text, i)
+    local after = after_value(text, i)
+    if not after or text:byte(i) == QUOTE and not unescape(text:sub(i + 1, after - 2)) then return nil end
+    return after
+  end,
+  retry = after_u64,
+  ["end"] = function(text, i)
+    return text:match("^true()", i) or text:match("^false()", i)
+  end,
+}
+
+local function closes(text)
+  -- Most payloads end here, at little cost. A key that is written otherwise has an escape for one of e, n and d.
+  if not text:find('"end"', 1, true) and not text:find("\\u006", 1, true) then return false end
+  -- The least that an envelope with "end": true has; data may well have it too.
+  if not text:find('"[ \t\n\r]*:[ \t\n\r]*true') then return false end
+  local i = token(text, 1)
+  if not i or text:byte(i) ~= OPEN_OBJECT then return false end
+  if not is_utf8(text) then return false end
+  local seen, ends = {}, false
+  repeat
+    local value, from, to = after_key(text, i + 1)
+    if not value then return false end
+    local key = unescape(text:sub(from, to))
+    local after_field = AFTER_FIELD[key]
+    if not after_field or seen[key] then return false end
+    seen[key] = true
+    if key == "end" then ends = text:byte(value) == 116 end -- t
+    i = after_field(text, value)
+    i = i and token(text, i)
+    if not i then return false end
+  until text:byte(i) ~= COMMA
+  return ends and text:byte(i) == CLOSE_OBJECT and not token(text, i + 1)
+end
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The functions.
+
+-- In this order: all checks, all reads, all writes, the message. Redis undoes nothing, so what may fail comes first: of
+-- the writes only the first can be refused (no memory, a read-only server). An ACL must allow all of them or none.
+local function sse_publish(keys, args)
+  local wrong = miscounted("sse_publish", keys, args, 6)
+  if wrong then return wrong end
+  local key, payload, once, detail = keys[1], args[1], args[4], args[5] == "1"
+  local internal, publish, channel = parse_channel_key(key)
+  if not internal then return refuse("sse_publish", publish) end
+  if not payload then return refuse("sse_publish", "payload is missing") end
+  local history = whole(args[2], DEFAULT_HISTORY, MAX_HISTORY)
+  if not history then return refuse("sse_publish", "history is not a whole number from 1 to 4294967295") end
+  local ttl = whole(args[3], DEFAULT_TTL, MAX_TTL)
+  if not ttl then return refuse("sse_publish", "ttl_s is not a whole number from 1 to 3153600000") end
+  if once == "" then once = nil end
+  if once and #once > MAX_ONCE then
+    return refuse("sse_publish", "once has " .. #once .. " bytes, the limit is " .. MAX_ONCE)
+  end
+  if once and has_space_or_control(once) then
+    return refuse("sse_publish", "once has a control character or white space")
+  end
+  local once_ttl = whole(args[6], DEFAULT_ONCE_TTL, MAX_ONCE_TTL)
+  if not once_ttl then return refuse("sse_publish", "once_ttl_s is not a whole number from 1 to 600") end
+
+  local call = redis.call
+  local clock_key, last_key = internal .. "clock", internal .. "last:" .. channel
+  local once_key = once and internal .. "once:" .. channel .. ":" .. once
+
+  -- A repetition of what was published already gets the same position, and nobody hears it again.
+  if once then
+    local same, epoch = (call("GET", once_key) or ""):match("^([0-9]+%-[0-9]+) ([0-9A-Za-z]+)$")
+    if same then return detail and {same, 0, 1, epoch} or {same, 0} end
+  end
+
+  local stored = call("MGET", clock_key, last_key)
+
+  local now, micros = time()
+  local ms, seq, epoch, replid = parse_clock(stored[1])
+  if not ms then
+    replid = read_replid()
+    ms, seq, epoch = now, 0, name_epoch(replid, micros)
+  end
+
+  -- The event before it: the top of the stream where the last position is gone, or where somebody else added an entry.
+  -- It is read only then, since an answer with an entry in it is dear.
+  local last_ms, last_seq = parse_position(stored[2] or "")
+  if not last_ms then last_ms, last_seq = 0, 0 end
+  local previous = position(last_ms, last_seq)
+  local expiry = call("PTTL", key) -- ms left; -1: persistent, -2: no such key
+  if expiry ~= -2 and call("XRANGE", key, "(" .. previous, "+", "COUNT", "1")[1] then
+    previous = call("XREVRANGE", key, "+", "-", "COUNT", "1")[1][1]
+    last_ms, last_seq = parse_position(previous)
+    if not last_ms then return refuse("sse_publish", "key has an entry id beyond 9007199254740991") end
+  end
+  if last_ms > ms or last_ms == ms and last_seq > seq then ms, seq = last_ms, last_seq end
+  local at = position(advance(ms, seq, now))
+  local last = closes(payload) and at .. " end" or at
+
+  call("XADD", key, "MAXLEN", "~", history, at, "p", previous, "d", payload)
+  local ttl_ms = tonumber(ttl) * 1000
+  if expiry == -2 or expiry >= 0 and expiry < ttl_ms then
+    call("EXPIRE", key, ttl)
+    expiry = ttl_ms
+  end
+  -- The last position never goes before the history, or a reader could not tell whether it has read all of it.
+  if expiry == -1 then
+    call("SET", last_key, last)
+  else
+    call("SET", last_key, last, "PX", math.max(LAST_TTL_MS, expiry))
+  end
+  if once then call("SET", once_key, at .. " " .. epoch, "EX", once_ttl) end
+  call("SET", clock_key, at .. " " .. epoch .. " " .. replid)
+  local receivers = call(publish, key, "\30" .. at .. " " .. previous .. " " .. epoch .. "\n" .. payload)
+  return detail and {at, receivers, 0, epoch} or {at, receivers}
+end
+
+local function sse_clock(keys, args)
+  local wrong = miscounted("sse_clock", keys, args, 1)
+  if wrong then return wrong end
+  local key, node = keys[1], args[1]
+  local prefix, partition = key:match("^([0-9A-Za-z_-]+)%.{([0-9]+)}%.clock$")
+  local internal, publish = place(prefix or key:match("^([0-9A-Za-z_-]+)%.clock$"), partition)
+  if not internal then return refuse("sse_clock", publish or CLOCK_KEY) end
+  if node == "" then node = nil end
+  if node and (#node > MAX_NODE or node:find("[^0-9A-Za-z_.-]")) then
+    return refuse("sse_clock", "node is not 1 to 64 of A-Z a-z 0-9 _ . -")
+  end
+
+  local stored = redis.call("GET", key)
+  local now, micros = time()
+  local replid = read_replid()
+  local ms, seq, epoch, stored_replid = parse_clock(stored)
+  if stored_replid ~= replid then
+    -- Another life of the data: acknowledged events may be missing. No position of the old epoch may be one of the new.
+    ms, seq = advance(ms or 0, seq or 0, now)
+    epoch = name_epoch(replid, micros)
+  elseif now - ms > MAX_CLOCK_AGE_MS then
+    -- So that the cursors of quiet channels do not grow old.
+    ms, seq = now, 0
+  end
+  local at = position(ms, seq)
+  local clock = at .. " " .. epoch .. " " .. replid
+  if clock ~= stored then redis.call("SET", key, clock) end
+  if node then redis.call(publish, internal .. "node:" .. node, clock) end
+  return {at, epoch, now}
+end
+
+local function sse_cancel(keys, args)
+  local wrong = miscounted("sse_cancel", keys, args, 0)
+  if wrong then return wrong end
+  -- The name of the cancellation itself stands for its channel.
+  local key = keys[1]:gsub("^([0-9A-Za-z_-]+)%.cancel:([^{])", "%1:%2")
+  key = key:gsub("^([0-9A-Za-z_-]+)%.({[0-9]+})%.cancel:", "%1:%2:")
+  local internal, publish, channel = parse_channel_key(key)
+  if not internal then return refuse("sse_cancel", publish) end
+
+  local cancel_key, now = internal .. "cancel:" .. channel, ("%.0f"):format(time())
+  redis.call("SET", cancel_key, now, "EX", CANCEL_TTL)
+  return redis.call(publish, cancel_key, now)
+end
+
+-- ---------------------------------------------------------------------------------------------------------------------
+
+if redis.register_function then
+  redis.register_function("sse_publish", sse_publish)
+  -- A server without memory still has readers, who ask for the clock, and producers, who had better stop.
+  redis.register_function({function_name = "sse_clock", callback = sse_clock, flags = {"allow-oom"}})
+  redis.register_function({function_name = "sse_cancel", callback = sse_cancel, flags = {"allow-oom"}})
+  return
+end
+
+-- As a script: the function's name comes before its arguments.
+local functions = {sse_publish = sse_publish, sse_clock = sse_clock, sse_cancel = sse_cancel}
+local called = functions[table.remove(ARGV, 1)]
+if not called then return refuse("sse", "the first argument is not sse_publish, sse_clock or sse_cancel") end
+return called(KEYS, ARGV)

@@ -1,0 +1,145 @@
+//! The first connection of a process: waits for Redis as long as it may, looks whether the server will do, and loads the
+//! functions. What is wrong is said together with what to do.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, describe, first_error};
+use super::functions::Functions;
+use crate::keys::Keys;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Oldest server, `<major>.<minor>`.
+const OLDEST: (u32, u32) = (6, 2);
+
+/// Why a process cannot begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// Nobody answers, or not in time.
+    #[error(
+        "cannot reach Redis at {address}: {reason}; start it, set another with --redis-url, or wait for it with --wait-for-redis 30s"
+    )]
+    Unreachable {
+        /// Without its password.
+        address: String,
+        /// In a few words.
+        reason: String,
+    },
+    /// It answers, and does not let us do what we have to.
+    #[error("Redis at {address} refuses: {reason}; see redis.url and redis.password, and the user's permissions (ACL)")]
+    Refused {
+        /// Without its password.
+        address: String,
+        /// In a few words.
+        reason: String,
+    },
+    /// It is not a server to work with.
+    #[error("Redis at {address} will not do: {reason}")]
+    Unsuitable {
+        /// Without its password.
+        address: String,
+        /// In a few words.
+        reason: String,
+    },
+}
+
+/// A server that will do.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// How to call the functions there.
+    pub functions: Functions,
+    /// As it says itself, such as `7.0.15`.
+    pub version: String,
+}
+
+/// Connects for the first time, looks at the server, and loads the functions.
+///
+/// Tries again until `redis.wait` is over, as long as nobody answers or the server is still loading its data. What
+/// waiting cannot change is told at once.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(client: &Client, keys: &Keys) -> Result<Started, StartError> {
+    let give_up = Instant::now() + client.settings().wait;
+    let mut told = false;
+    loop {
+        match try_once(client, keys).await {
+            Err(StartError::Unreachable { address, reason }) if Instant::now() < give_up => {
+                if !std::mem::replace(&mut told, true) {
+                    let most = humantime::format_duration(client.settings().wait);
+                    tracing::info!(%address, %reason, %most, "waiting for Redis");
+                }
+                sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
+    let failed = |error: RedisError| classify(client, &error);
+    let mut connection = client.connect().await.map_err(failed)?;
+    let version = check(client, &mut connection).await?;
+    let functions = Functions::load(&mut connection, keys).await.map_err(failed)?;
+    Ok(Started { functions, version })
+}
+
+/// Returns the server's version.
+async fn check(client: &Client, connection: &mut MultiplexedConnection) -> Result<String, StartError> {
+    let mut info = redis::pipe();
+    for section in ["server", "cluster", "replication"] {
+        info.cmd("INFO").arg(section);
+    }
+    let answers: Vec<String> = info.query_async(connection).await.map_err(|error| classify(client, &error))?;
+    let text = answers.concat();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("");
+    let unsuitable = |reason: String| Err(StartError::Unsuitable { address: client.address().to_owned(), reason });
+    if field("cluster_enabled") == "1" {
+        return unsuitable(
+            "it is part of a Redis Cluster, where classic Pub/Sub sends every message to every node; \
+             use a single server (sharded Pub/Sub is not supported yet)"
+                .to_owned(),
+        );
+    }
+    if field("role") == "slave" {
+        return unsuitable(format!(
+            "it is a read-only replica; use its primary, {}:{}",
+            field("master_host"),
+            field("master_port")
+        ));
+    }
+    let version = field("redis_version");
+    // Valkey calls itself Redis 7.2 there, whatever its own version.
+    if parse_version(version).is_none_or(|version| version < OLDEST) {
+        return unsuitable(format!(
+            "it is version {version:?}, and {}.{} is the oldest that works",
+            OLDEST.0, OLDEST.1
+        ));
+    }
+    Ok(version.to_owned())
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn classify(client: &Client, error: &RedisError) -> StartError {
+    let error = first_error(error);
+    let (address, reason) = (client.address().to_owned(), describe(&error));
+    let refused = matches!(
+        error.kind(),
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ReadOnly)
+    ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    match error.kind() {
+        _ if refused => StartError::Refused { address, reason },
+        ErrorKind::Io | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
+            StartError::Unreachable { address, reason }
+        }
+        _ => StartError::Unsuitable { address, reason },
+    }
+}

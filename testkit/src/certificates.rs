@@ -1,0 +1,48 @@
+//! A certificate authority for one test, and a certificate of its for this machine. Nothing trusts them but who is told to.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+
+/// PEM files of a server that answers on this machine.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    /// The authority's certificate: what a client is told to trust.
+    pub(crate) ca: PathBuf,
+    /// The server's certificate, for `localhost` and 127.0.0.1.
+    pub(crate) certificate: PathBuf,
+    /// The server's private key.
+    pub(crate) key: PathBuf,
+}
+
+/// Makes them anew, into `folder`.
+pub(crate) fn create(folder: &Path) -> Certificates {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "test authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca_key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::new(params, ca_key);
+
+    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "test server");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    Certificates {
+        ca: write("ca.pem", ca.pem()),
+        certificate: write("server.pem", certificate.pem()),
+        key: write("server.key", key.serialize_pem()),
+    }
+}
