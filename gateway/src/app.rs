@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use publisher::{Configured, Publish};
 use shared::keys::Keys;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
+use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings};
@@ -23,7 +25,7 @@ use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings};
 use crate::lane::hyper::{LaneSettings, bind, serve};
-use crate::metrics::{ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
+use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle, Signals};
 
 /// How often the recorder empties its histograms' buffers.
@@ -48,6 +50,9 @@ pub enum AppError {
     /// An address that cannot be resolved any more.
     #[error("{0}")]
     Address(String),
+    /// Redis cannot be had.
+    #[error(transparent)]
+    Redis(#[from] ConnectError),
     /// The system refused something else.
     #[error("cannot {what}: {source}")]
     System {
@@ -70,7 +75,7 @@ pub struct App {
     prometheus: PrometheusHandle,
     hub: Arc<Hub>,
     interest: InterestQueue,
-    broker: Arc<MemoryBroker>,
+    broker: Arc<dyn Broker>,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
@@ -78,11 +83,11 @@ pub struct App {
 }
 
 impl App {
-    /// Binds both ports and puts everything together. `config` has been checked.
+    /// Binds both ports, connects to Redis where that is the broker, and puts everything together. `config` has been checked.
     ///
     /// # Errors
-    /// [`AppError::Listen`] and [`AppError::Address`].
-    pub fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+    /// [`AppError::Listen`], [`AppError::Address`] and [`AppError::Redis`].
+    pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
         if !loopback && !config.insecure {
@@ -91,14 +96,14 @@ impl App {
         }
         let admin = listen(&config.admin_listen, "--admin-listen")?;
 
-        let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
-        let broker = Arc::new(MemoryBroker::new(limits));
-        let (hub, interest) = Hub::new(Keys::default(), hub_settings(config), HubMetrics::new());
+        let settings = connection_settings(config);
+        let (broker, publish, keys) = broker(config, &settings.node).await?;
+        let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
         let node = Node {
             hub: hub.clone(),
-            connection: Arc::new(connection_settings(config)),
+            connection: Arc::new(settings),
             gate: Gate::new(config.limits.max_connections),
             connection_metrics: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
             metrics: metrics.clone(),
@@ -110,14 +115,14 @@ impl App {
                 open_timeout: config.limits.open_timeout,
             },
         };
-        let publish = publisher::http::router(broker.clone(), publish_limits(config));
-        let demo = config.demo.unwrap_or(loopback);
+        let demo = config.shows_demo(loopback);
         let router = http::router(Arc::new(node), publish, &cors(config, loopback), demo);
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
             prometheus: prometheus.clone(),
             metrics: metrics.clone(),
+            unready_after: config.redis.unready_after,
         }));
         let drain = DrainSettings { grace: config.drain.grace, deadline: config.drain.deadline };
         let lane = LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
@@ -196,6 +201,21 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The broker; the publish routes, which only a node alone serves itself; and how things are named.
+async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router, Keys), AppError> {
+    let metrics = BrokerMetrics::new();
+    if config.redis.url.is_some() {
+        let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
+        let keys = broker.keys().clone();
+        return Ok((Arc::new(broker), Router::new(), keys));
+    }
+    metrics.up.set(1.0);
+    let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
+    let broker = Arc::new(MemoryBroker::new(limits));
+    let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
+    Ok((broker, publisher::http::router(publish, publish_limits(config)), Keys::default()))
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

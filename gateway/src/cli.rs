@@ -13,9 +13,11 @@ const DEFAULT_CONFIG: &str = "config/gateway.toml";
 
 /// Pushes events to browsers over Server-Sent Events.
 ///
-/// Without flags it runs alone: embedded broker, 127.0.0.1:8080, a demo page at `/`.
+/// Without flags it runs alone: embedded broker, 127.0.0.1:8080, a demo page at `/`. With --redis-url it is one of any
+/// number of nodes on one Redis.
+///
 /// Settings: defaults, then config/gateway.toml, then SSE_GATEWAY__... variables (SSE_GATEWAY__LIMITS__MAX_DATA=1024), then flags.
-#[derive(Debug, Default, Parser)]
+#[derive(Default, Parser)]
 #[command(name = "sse-gateway", version, max_term_width = 110)]
 pub struct Args {
     /// Public port: event streams and publishing [default: 127.0.0.1:8080]
@@ -30,6 +32,13 @@ pub struct Args {
     /// Allow an address beyond loopback without authentication: whoever reaches it may read and publish
     #[arg(long)]
     pub insecure: bool,
+    /// Redis, redis://HOST:PORT, or rediss:// for TLS [default: none, the embedded broker]. Flags show in the list of
+    /// processes: give a password as SSE_GATEWAY__REDIS__PASSWORD
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// How long to wait for Redis at the start before giving up, such as 30s [default: 0s, one try]
+    #[arg(long, value_name = "DURATION")]
+    pub wait_for_redis: Option<String>,
 }
 
 impl Args {
@@ -48,25 +57,98 @@ impl Args {
         let sources = sources
             .flag("listen", "--listen", self.listen.clone())
             .flag("admin_listen", "--admin-listen", self.admin_listen.clone())
-            .flag("insecure", "--insecure", self.insecure.then(|| "true".to_owned()));
-        shared::config::load_checked(&sources, &[], Config::check)
+            .flag("insecure", "--insecure", self.insecure.then(|| "true".to_owned()))
+            .flag("redis.url", "--redis-url", self.redis_url.clone())
+            .flag("redis.wait", "--wait-for-redis", self.wait_for_redis.clone());
+        Config::load(&sources)
     }
 }
 
-/// What to open, and what to type next.
+/// What to open, and what to type next. Holds no password.
 #[must_use]
 pub fn greeting(config: &Config, public: SocketAddr, admin: SocketAddr) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let page = if config.demo.unwrap_or_else(|| public.ip().is_loopback()) {
+    let (broker, publish) = if config.is_on_redis() { on_redis(config) } else { embedded(public) };
+    let page = if config.shows_demo(public.ip().is_loopback()) {
         format!("  open      http://{public}/\n")
     } else {
         String::new()
     };
     format!(
-        "sse-gateway {version}: one node on the embedded broker (nothing outlives the process)\n\
+        "sse-gateway {version}: {broker}\n\
          {page}  listen    curl -N 'http://{public}/events?channel=user:42'\n  \
-         publish   curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
-         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'\n  \
+         publish   {publish}\n  \
          operate   http://{admin}/metrics (and /livez, /readyz)"
     )
+}
+
+fn embedded(public: SocketAddr) -> (String, String) {
+    let publish = format!(
+        "curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
+         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'"
+    );
+    ("one node on the embedded broker (nothing outlives the process)".to_owned(), publish)
+}
+
+fn on_redis(config: &Config) -> (String, String) {
+    let address = config.redis.address().unwrap_or_default();
+    let prefix = &config.redis.prefix;
+    (format!("a node on Redis at {address}"), format!("redis-cli -u {address} PUBLISH {prefix}:user:42 hi"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greet(config: &Config, public: &str) -> String {
+        greeting(config, public.parse().unwrap(), "127.0.0.1:9090".parse().unwrap())
+    }
+
+    #[test]
+    fn greeting_of_the_embedded_broker() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            greet(&Config::default(), "127.0.0.1:8080"),
+            format!(
+                r#"sse-gateway {version}: one node on the embedded broker (nothing outlives the process)
+  open      http://127.0.0.1:8080/
+  listen    curl -N 'http://127.0.0.1:8080/events?channel=user:42'
+  publish   curl 'http://127.0.0.1:8080/publish' -H 'Content-Type: application/json' \
+              -d '{{"channel":"user:42","event":"notification","data":{{"message":"hi"}}}}'
+  operate   http://127.0.0.1:9090/metrics (and /livez, /readyz)"#
+            )
+        );
+        assert!(!greet(&Config::default(), "192.0.2.1:8080").contains("  open "), "the demo page is for loopback");
+    }
+
+    #[test]
+    fn greeting_of_a_node_on_redis() {
+        let version = env!("CARGO_PKG_VERSION");
+        let redis = shared::redis::Settings::new("redis://127.0.0.1:6399");
+        let config = Config { redis, ..Config::default() };
+        assert_eq!(
+            greet(&config, "127.0.0.1:8080"),
+            format!(
+                "sse-gateway {version}: a node on Redis at redis://127.0.0.1:6399
+  listen    curl -N 'http://127.0.0.1:8080/events?channel=user:42'
+  publish   redis-cli -u redis://127.0.0.1:6399 PUBLISH sse:user:42 hi
+  operate   http://127.0.0.1:9090/metrics (and /livez, /readyz)"
+            )
+        );
+        let asked_for = Config { demo: Some(true), ..config };
+        assert!(greet(&asked_for, "127.0.0.1:8080").contains("\n  open      http://127.0.0.1:8080/\n"));
+    }
+
+    #[test]
+    fn the_greeting_tells_no_password() {
+        let redis = shared::redis::Settings {
+            password: Some("s3cret".to_owned()),
+            prefix: "app".to_owned(),
+            ..shared::redis::Settings::new("rediss://me:hunter2@redis.example/2")
+        };
+        let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
+        assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
+        let line = "  publish   redis-cli -u rediss://me:***@redis.example:6379/2 PUBLISH app:user:42 hi\n";
+        assert!(text.contains(line), "{text}");
+    }
 }

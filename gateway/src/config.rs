@@ -4,15 +4,16 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use publisher::http::{
-    DEFAULT_MAX_BATCH, DEFAULT_MAX_CHANNELS, DEFAULT_MAX_DATA, DEFAULT_MAX_EVENT_NAME, DEFAULT_MAX_URL,
-};
+use publisher::ChannelSettings;
+use publisher::http::DEFAULT_MAX_EVENT_NAME;
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, duration};
+use shared::config::{ConfigError, Sources, duration};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
-use shared::telemetry::LogFormat;
 
+pub use self::sections::{CorsConfig, Drain, Embedded, Limits, Log, Telemetry};
 use crate::http::Cors;
+
+mod sections;
 
 /// Prefix of the environment variables: `SSE_GATEWAY__LISTEN`.
 pub const ENV_PREFIX: &str = "SSE_GATEWAY";
@@ -29,7 +30,7 @@ pub struct Config {
     pub insecure: bool,
     /// Name of this node; made up where none is set.
     pub node: Option<String>,
-    /// The demo page at `/`; where not set, on loopback only.
+    /// The demo page at `/`; where not set, on loopback and the embedded broker only ([`Config::shows_demo`]).
     pub demo: Option<bool>,
     /// When clients come back after a connection ended; each gets 80-120 % of it.
     #[serde(with = "duration")]
@@ -47,93 +48,14 @@ pub struct Config {
     pub cors: CorsConfig,
     /// The end of the process.
     pub drain: Drain,
+    /// Redis; without a URL the node is alone, on the embedded broker.
+    pub redis: shared::redis::Settings,
     /// The embedded broker.
     pub embedded: Embedded,
+    /// What the publish routes of the embedded broker apply, by how channels' names begin.
+    pub channels: ChannelSettings,
     /// What the process says of itself.
     pub telemetry: Telemetry,
-}
-
-/// See [`Config::limits`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Limits {
-    /// Event streams open at a time; beyond it clients are told to come back later.
-    pub max_connections: usize,
-    /// Channels of one connection, and of one publish.
-    pub max_channels: usize,
-    /// Bytes of path and query.
-    pub max_url: usize,
-    /// Bytes of an event's data.
-    pub max_data: usize,
-    /// Bytes of an event's name.
-    pub max_event_name: usize,
-    /// Lines of a batch.
-    pub max_batch: usize,
-    /// A socket that takes nothing for so long is closed.
-    #[serde(with = "duration")]
-    pub write_timeout: Duration,
-    /// From a request's head to that of its answer.
-    #[serde(with = "duration")]
-    pub request_timeout: Duration,
-    /// How long a new connection waits for its channels.
-    #[serde(with = "duration")]
-    pub open_timeout: Duration,
-}
-
-/// See [`Config::log`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Log {
-    /// Events kept for each channel.
-    pub events: usize,
-    /// Bytes kept for each channel.
-    pub bytes: usize,
-    /// How long events are kept.
-    #[serde(with = "duration")]
-    pub age: Duration,
-    /// How long a channel stays subscribed after its last connection.
-    #[serde(with = "duration")]
-    pub linger: Duration,
-}
-
-/// See [`Config::cors`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CorsConfig {
-    /// Origins that may read, or `*`; where empty, everybody on loopback and nobody else.
-    pub allowed_origins: Vec<String>,
-}
-
-/// See [`Config::drain`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Drain {
-    /// From losing readiness to closing the port.
-    #[serde(with = "duration")]
-    pub grace: Duration,
-    /// From the signal to the end, at the latest.
-    #[serde(with = "duration")]
-    pub deadline: Duration,
-}
-
-/// See [`Config::embedded`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Embedded {
-    /// Bytes of history over all channels.
-    pub max_bytes: usize,
-    /// Channels remembered, and `once` keys, each.
-    pub max_keys: usize,
-}
-
-/// See [`Config::telemetry`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Telemetry {
-    /// Log filter, such as `info` or `info,gateway=debug`.
-    pub filter: String,
-    /// `auto`, `text` or `json`.
-    pub format: LogFormat,
 }
 
 impl Default for Config {
@@ -151,55 +73,23 @@ impl Default for Config {
             log: Log::default(),
             cors: CorsConfig::default(),
             drain: Drain::default(),
+            redis: shared::redis::Settings::default(),
             embedded: Embedded::default(),
+            channels: ChannelSettings::default(),
             telemetry: Telemetry::default(),
         }
     }
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 100_000,
-            max_channels: DEFAULT_MAX_CHANNELS,
-            max_url: DEFAULT_MAX_URL,
-            max_data: DEFAULT_MAX_DATA,
-            max_event_name: DEFAULT_MAX_EVENT_NAME,
-            max_batch: DEFAULT_MAX_BATCH,
-            write_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(30),
-            open_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        let crate::hub::HubSettings { log, linger } = crate::hub::HubSettings::default();
-        Self { events: log.events, bytes: log.bytes, age: log.age, linger }
-    }
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self { grace: Duration::from_secs(2), deadline: Duration::from_secs(30) }
-    }
-}
-
-impl Default for Embedded {
-    fn default() -> Self {
-        let limits = crate::broker::memory::MemoryLimits::default();
-        Self { max_bytes: limits.max_bytes, max_keys: limits.max_keys }
-    }
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Auto }
-    }
-}
-
 impl Config {
+    /// All layers of `sources`, checked.
+    ///
+    /// # Errors
+    /// Every problem of every layer.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        shared::config::load_checked(sources, &[ChannelSettings::taught()], Self::check)
+    }
+
     /// Ranges, and rules between keys, that types do not hold; each error names its key.
     #[must_use]
     pub fn check(&self) -> Vec<ConfigError> {
@@ -242,7 +132,22 @@ impl Config {
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
         check("embedded.max_bytes", within(self.embedded.max_bytes, 1 << 16, 1 << 40));
         check("embedded.max_keys", within(self.embedded.max_keys, 1, 100_000_000));
+        errors.extend(self.redis.check());
+        errors.extend(self.channels.check());
         errors
+    }
+
+    /// Whether this node shares its events with others over Redis.
+    #[must_use]
+    pub fn is_on_redis(&self) -> bool {
+        self.redis.url.is_some()
+    }
+
+    /// Whether there is a demo page, `loopback` being what the public port was bound to. The page publishes to its own
+    /// origin, so on Redis, where another process takes that, it is shown to who asks for it only.
+    #[must_use]
+    pub fn shows_demo(&self, loopback: bool) -> bool {
+        self.demo.unwrap_or(loopback && !self.is_on_redis())
     }
 
     /// Whether the public port can be reached from this machine alone.
@@ -256,8 +161,9 @@ impl Config {
             return Ok(());
         }
         let listen = &self.listen;
+        let may = if self.is_on_redis() { "read" } else { "read and publish" };
         Err(format!(
-            "{listen} lets everybody who reaches it read and publish, since there is no authentication; \
+            "{listen} lets everybody who reaches it {may}, since there is no authentication; \
              keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         ))
     }

@@ -8,6 +8,7 @@ use gateway::app::App;
 use gateway::cli::{Args, greeting};
 use gateway::config::Config;
 use gateway::shutdown::Signals;
+use metrics_exporter_prometheus::PrometheusHandle;
 use shared::telemetry;
 
 /// Ten thousand connections that are gone leave their memory to the system, not to this process.
@@ -39,16 +40,22 @@ fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     raise_open_files();
     let prometheus = telemetry::install_metrics(gateway::metrics::BUCKETS)?;
     gateway::metrics::describe();
-    let app = App::build(config, prometheus)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        let signals = Signals::install()?;
-        say(&greeting(config, app.public_address()?, app.admin_address()?));
-        Ok(app.run(signals).await?)
-    });
+    let result = runtime.block_on(serve(config, prometheus));
     // Whatever was cut at the deadline is not waited for.
     runtime.shutdown_background();
     result
+}
+
+async fn serve(config: &Config, prometheus: PrometheusHandle) -> Result<(), Box<dyn std::error::Error>> {
+    let mut signals = Signals::install()?;
+    let app = tokio::select! {
+        app = App::build(config, prometheus) => app?,
+        // It may wait for Redis.
+        _ = signals.next() => return Ok(()),
+    };
+    say(&greeting(config, app.public_address()?, app.admin_address()?));
+    Ok(app.run(signals).await?)
 }
 
 /// Every connection is an open file, and the usual soft limit of 1,024 is for programs of another age.

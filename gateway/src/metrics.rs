@@ -21,6 +21,8 @@ const DELIVERED: &str = "sse_gateway_events_delivered_total";
 const PUBLISH_TO_SOCKET: &str = "sse_gateway_publish_to_socket_seconds";
 const PROBE_AGE: &str = "sse_gateway_probe_age_seconds";
 const SUBSCRIPTIONS: &str = "sse_gateway_broker_subscriptions";
+const BROKER_UP: &str = "sse_gateway_broker_up";
+const SESSIONS_ENDED: &str = "sse_gateway_broker_sessions_ended_total";
 const DRAINING: &str = "sse_gateway_draining";
 
 /// Bounds of the histograms, for the recorder.
@@ -43,6 +45,11 @@ pub fn describe() {
     );
     describe_gauge!(PROBE_AGE, Unit::Seconds, "Since this node last heard itself through the broker.");
     describe_gauge!(SUBSCRIPTIONS, "Channels that this node is subscribed to.");
+    describe_gauge!(BROKER_UP, "1 while there is a session with the broker.");
+    describe_counter!(
+        SESSIONS_ENDED,
+        "Sessions with the broker that ended, and tries to open one that failed, by reason."
+    );
     describe_gauge!(DRAINING, "1 while the node is stopping.");
 }
 
@@ -68,7 +75,7 @@ pub enum TurnedAway {
     Capacity,
     /// The node is stopping.
     Draining,
-    /// The channels did not become live in time.
+    /// The broker is away, or the channels did not become live in time.
     Broker,
 }
 
@@ -119,6 +126,72 @@ impl HubMetrics {
 }
 
 impl Default for HubMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a session with the broker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The server closed the connection.
+    Closed,
+    /// A call failed, or there was no connecting.
+    Failed,
+    /// The node did not hear itself.
+    Deaf,
+    /// The data have begun another life.
+    Epoch,
+    /// A position came out of order.
+    Order,
+    /// The server sent something that is no message.
+    Protocol,
+}
+
+impl SessionEnd {
+    const ALL: [Self; 6] = [Self::Closed, Self::Failed, Self::Deaf, Self::Epoch, Self::Order, Self::Protocol];
+
+    /// The label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Failed => "failed",
+            Self::Deaf => "deaf",
+            Self::Epoch => "epoch",
+            Self::Order => "order",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// What a broker shows. The embedded one is always up.
+#[derive(Debug, Clone)]
+pub struct BrokerMetrics {
+    /// 0 or 1.
+    pub up: Gauge,
+    ended: [(SessionEnd, Counter); SessionEnd::ALL.len()],
+}
+
+impl BrokerMetrics {
+    /// Resolves the handles.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            up: gauge!(BROKER_UP),
+            ended: SessionEnd::ALL.map(|reason| (reason, counter!(SESSIONS_ENDED, "reason" => reason.as_str()))),
+        }
+    }
+
+    /// A session ended.
+    pub fn session_ended(&self, reason: SessionEnd) {
+        if let Some((_, counter)) = self.ended.iter().find(|(known, _)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Default for BrokerMetrics {
     fn default() -> Self {
         Self::new()
     }

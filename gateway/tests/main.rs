@@ -6,12 +6,16 @@
 mod bad_input;
 mod broker_contract;
 mod browser;
+mod channel_settings;
 mod closed_tab;
+mod cluster;
 mod connect;
 mod contract;
 mod cors;
 mod layers;
+mod on_redis;
 mod operator;
+mod redis_away;
 mod slow;
 mod start;
 mod stop;

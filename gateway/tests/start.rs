@@ -63,6 +63,9 @@ async fn a_wrong_value_is_refused_with_its_key() {
         ("[drain]\ngrace = \"1h\"", "\"drain.grace\""),
         ("[cors]\nallowed_origins = [\"app.example.com\"]", "\"cors.allowed_origins\""),
         ("[telemetry]\nformat = \"xml\"", "\"telemetry.format\""),
+        ("[redis]\nurl = \"127.0.0.1:6379\"", "\"redis.url\""),
+        ("[redis]\nwait = \"2h\"", "\"redis.wait\""),
+        ("[[channels]]\nprefix = \"a b\"", "\"channels[0].prefix\""),
         ("keep_alive = ", "config/gateway.toml"),
     ] {
         let exit = Gateway::builder().config(config).fail().await;
@@ -104,12 +107,47 @@ async fn an_open_port_without_authentication_has_to_be_asked_for() {
 async fn help_and_version() {
     let exit = Gateway::builder().args(&["--help"]).fail().await;
     assert_eq!((exit.status.code(), &*exit.errors), (Some(0), ""));
-    for flag in ["--listen", "--admin-listen", "--config", "--insecure", "--help", "--version"] {
+    for flag in [
+        "--listen",
+        "--admin-listen",
+        "--config",
+        "--insecure",
+        "--redis-url",
+        "--wait-for-redis",
+        "--help",
+        "--version",
+    ] {
         assert!(exit.output.contains(flag), "{flag} is not in {}", exit.output);
     }
     let exit = Gateway::builder().args(&["--version"]).fail().await;
     assert_eq!((exit.status.code(), &*exit.errors), (Some(0), ""));
     assert_eq!(exit.output, format!("sse-gateway {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// Not by what is wrong with it, nor by the help.
+#[tokio::test]
+async fn no_password_is_told() {
+    let url = "redis://me:hunter2@127.0.0.1:99999";
+    for builder in [
+        Gateway::builder().args(&["--redis-url", url]),
+        Gateway::builder().args(&[&format!("--redis-url={url}")]),
+        Gateway::builder().env("SSE_GATEWAY__REDIS__URL", url),
+        Gateway::builder().config(&format!("[redis]\nurl = \"{url}\"")),
+    ] {
+        let exit = builder.fail().await;
+        assert_ends(&exit, 2, &["\"redis.url\""]);
+        assert!(!exit.errors.contains("hunter2"), "{}", exit.errors);
+    }
+    for args in [["--redis-url", url, "--redis-urll"], ["--wait-for-redis", url, "--redis-url=redis://a"]] {
+        let exit = Gateway::builder().args(&args).fail().await;
+        assert_ends(&exit, 2, &["redis"]);
+        assert!(!exit.errors.contains("hunter2"), "{}", exit.errors);
+    }
+    let exit = Gateway::builder().args(&[&format!("--redis-urll={url}")]).fail().await;
+    assert_ends(&exit, 2, &["--redis-urll"]);
+    assert!(!exit.errors.contains("hunter2"), "{}", exit.errors);
+    let exit = Gateway::builder().env("SSE_GATEWAY__REDIS__URL", url).args(&["--help"]).fail().await;
+    assert!(!exit.output.contains("hunter2"), "{}", exit.output);
 }
 
 /// Flags over environment over file over defaults; seen by the name of the node in `sse.open`, and by the ports.

@@ -4,9 +4,10 @@
 //! travel up: the broker calls a [`Sink`], and what it says of one partition comes in one FIFO, so that a channel that is
 //! live misses nothing. A broker never waits for a connection, and knows of none.
 //!
-//! [`memory`] is the embedded broker: one process, no Redis, the same semantics.
+//! [`memory`] is the embedded broker: one process, no Redis, the same semantics. [`redis`] carries events between nodes.
 
 pub mod memory;
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -103,8 +104,21 @@ pub trait Sink: Send + Sync + 'static {
     /// An event on a channel that is subscribed.
     fn message(&self, message: Message);
 
+    /// The session of `partition` is over: nothing of it comes any more, and no channel is live, until the next
+    /// [`session`](Self::session). Never said of a broker that lives in this process.
+    fn lost(&self, partition: Partition, reason: Lost);
+
     /// This node heard itself: everything published on its live channels up to `position` was passed on before.
     fn barrier(&self, partition: Partition, position: Position);
+}
+
+/// Why a session ended, as far as it matters to others; the broker itself logs and counts the details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The server is gone, or does not answer.
+    Away,
+    /// The server took what this node said to itself, and the node did not hear it.
+    Deaf,
 }
 
 /// Why a read failed.

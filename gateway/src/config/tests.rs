@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use shared::config::{Sources, load_checked};
 
 use super::*;
+
+mod broker;
 
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 19] = [
+const RANGES: [Range; 23] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -28,6 +29,10 @@ const RANGES: [Range; 19] = [
     ("log.linger", ["0s", "1m"], [None, Some("1m 1ms")], &[]),
     ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),
     ("drain.grace", ["0s", "10s"], [None, Some("10s 1ms")], &[("drain.deadline", "10s")]),
+    ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
+    ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
+    ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
+    ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),
     ("embedded.max_keys", ["1", "100000000"], [Some("0"), Some("100000001")], &[]),
 ];
@@ -37,7 +42,7 @@ fn variable(key: &str) -> String {
 }
 
 fn load(sources: &Sources) -> Result<Config, String> {
-    load_checked(sources, &[], Config::check).map_err(|error| error.to_string())
+    Config::load(sources).map_err(|error| error.to_string())
 }
 
 fn by_env(settings: &[(&str, &str)]) -> Result<Config, String> {
@@ -235,9 +240,11 @@ fn layers_and_every_problem_with_its_place() {
     assert_eq!(load(&sources(unknown)), Err(expected));
 }
 
+/// An array of tables has no default to stand in the file.
+const TABLE_SHOWN: &str = "# [[channels]]";
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/gateway.toml");
 
-/// Every key that holds a value, with its default.
+/// Every key that holds a value, with its default; those in an array of tables under `channels[]`, as nothing.
 fn leaves(config: &Config) -> Vec<(String, Value)> {
     fn list(value: Value, path: &str, into: &mut Vec<(String, Value)>) {
         let Value::Object(fields) = value else { return into.push((path.to_owned(), value)) };
@@ -247,6 +254,9 @@ fn leaves(config: &Config) -> Vec<(String, Value)> {
     }
     let mut found = Vec::new();
     list(serde_json::to_value(config).unwrap(), "", &mut found);
+    let (array, Value::Object(example)) = ChannelSettings::taught() else { panic!("no example of a table") };
+    found.retain(|(key, _)| key != array);
+    found.extend(example.into_iter().map(|(key, _)| (format!("{array}[].{key}"), Value::Null)));
     found
 }
 
@@ -255,6 +265,9 @@ fn keys_of_file(text: &str, marker: &str) -> Vec<String> {
     let mut section = "";
     let mut keys = Vec::new();
     for line in text.lines() {
+        if line == TABLE_SHOWN {
+            section = "channels[]";
+        }
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name;
             continue;
@@ -287,14 +300,22 @@ fn the_file_holds_every_default() {
 #[test]
 fn what_the_file_shows_behind_a_comment_sign_works() {
     let text = std::fs::read_to_string(FILE).unwrap();
-    let shown =
-        |line: &&str| ["# node = ", "# demo = ", "# heartbeat_event = "].iter().any(|key| line.starts_with(key));
-    let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
+    let keys: Vec<_> = keys_of_file(&text, "# ");
+    let shown = |line: &str| {
+        let key = line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
+        line == TABLE_SHOWN || key.is_some_and(|key| keys.iter().any(|known| known.rsplit('.').next() == Some(key)))
+    };
+    let uncommented: String =
+        text.lines().map(|line| format!("{}\n", if shown(line) { &line[2..] } else { line })).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shown.toml");
-    std::fs::write(&path, &lines).unwrap();
+    // Certificates are for TLS.
+    std::fs::write(&path, uncommented.replace("\"redis://", "\"rediss://")).unwrap();
     let config = load(&Sources::new(ENV_PREFIX).file(path)).unwrap();
-    assert!(config.node.is_some() && config.demo.is_some() && config.heartbeat_event.is_some(), "{lines}");
+    let unset: Vec<_> =
+        leaves(&config).into_iter().filter(|(key, value)| value.is_null() && !key.contains("[]")).collect();
+    assert_eq!(unset, []);
+    assert_eq!(config.channels.0.len(), 1);
 }
 
 #[test]
@@ -303,9 +324,14 @@ fn the_manual_has_a_row_for_every_key() {
     let manual = std::fs::read_to_string(manual).unwrap();
     let mut rows: Vec<_> = manual.lines().filter(|line| line.starts_with("| `")).collect();
     for (key, default) in leaves(&Config::default()) {
-        let begin = format!("| `{key}` | `{}` | ", variable(&key));
+        let in_file_only = key.contains("[]");
+        let name = if in_file_only { "in files only".to_owned() } else { format!("`{}`", variable(&key)) };
+        let begin = format!("| `{key}` | {name} | ");
         let at = rows.iter().position(|row| row.starts_with(&begin));
         let row = rows.remove(at.unwrap_or_else(|| panic!("no row {begin}")));
+        if in_file_only {
+            continue;
+        }
         let default = if default.is_null() { "not set".to_owned() } else { format!("`{default}`") };
         assert!(row[begin.len()..].starts_with(&format!("{default} | ")), "default {default}: {row}");
         if let Some((_, [least, most], ..)) = RANGES.iter().find(|(ranged, ..)| *ranged == key) {

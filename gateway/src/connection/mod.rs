@@ -145,6 +145,7 @@ impl Connection {
             return Next::End;
         }
         let closing = self.wakeup.is_closing();
+        self.follow_epoch();
         // Watermarks first, then the logs: the other way round an event could hide between the two.
         let watermarks = merge::watermarks(&self.hub, self.cursor.iter().map(number));
         loop {
@@ -191,7 +192,7 @@ impl Connection {
             let event = &ready.event;
             if let Some(at) = event.cursor() {
                 let Some(part) = self.cursor.iter_mut().find(|part| number(part) == number(&at)) else { continue };
-                if at.position <= part.position {
+                if at.tag == part.tag && at.position <= part.position {
                     continue;
                 }
                 *part = at;
@@ -209,11 +210,23 @@ impl Connection {
         (out.finish(), taken == batch.events.len() && !batch.more)
     }
 
+    /// Another epoch has begun: positions of the one before mean nothing in it.
+    fn follow_epoch(&mut self) {
+        for part in &mut self.cursor {
+            match self.hub.epoch_begin(number(part)) {
+                Some(begin) if begin.tag != part.tag => *part = begin,
+                _ => {}
+            }
+        }
+    }
+
     /// Raises the cursor to `watermarks`, up to which nothing is left to write. Returns whether it moved.
     fn move_cursor(&mut self, watermarks: &[(Partition, Position)]) -> bool {
         let mut moved = false;
-        for (part, (_, watermark)) in self.cursor.iter_mut().zip(watermarks) {
-            if *watermark > part.position {
+        for (part, (partition, watermark)) in self.cursor.iter_mut().zip(watermarks) {
+            // An epoch that began since is followed the next time.
+            let same = self.hub.epoch_begin(*partition).is_some_and(|begin| begin.tag == part.tag);
+            if same && *watermark > part.position {
                 part.position = *watermark;
                 moved = true;
             }

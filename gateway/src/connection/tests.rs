@@ -1,6 +1,7 @@
 //! The state machine without sockets and without a broker: the tests play the broker.
 
 mod bytes;
+mod epochs;
 mod model;
 mod threads;
 

@@ -15,11 +15,11 @@ use publisher::http::{method_not_allowed, not_found};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::hub::Hub;
+use crate::hub::{Health, Hub};
 use crate::metrics::NodeMetrics;
 use crate::shutdown::Lifecycle;
 
-/// A node that has not heard itself for so long is deaf: six of the broker's intervals.
+/// A node that has not heard itself for so long, in a session, is deaf: six of the broker's intervals.
 const DEAF_AFTER: Duration = Duration::from_secs(30);
 
 /// What the operator port shows.
@@ -32,6 +32,9 @@ pub struct Admin {
     pub prometheus: PrometheusHandle,
     /// Gauges that are set when asked for.
     pub metrics: Arc<NodeMetrics>,
+    /// How long the broker may be away before the node is not ready. A load balancer without ready nodes answers 503,
+    /// which ends every `EventSource` for good.
+    pub unready_after: Duration,
 }
 
 /// Why a node is not ready.
@@ -42,8 +45,10 @@ enum NotReady {
     Starting,
     /// It is stopping.
     Draining,
-    /// It has not heard itself for too long.
+    /// It does not hear itself.
     Deaf,
+    /// Its broker has been away for too long.
+    BrokerAway,
 }
 
 #[derive(Serialize)]
@@ -82,10 +87,11 @@ impl Admin {
         if self.lifecycle.is_draining() {
             return Some(NotReady::Draining);
         }
-        match self.hub.barrier_age(Instant::now()) {
-            None => Some(NotReady::Starting),
-            Some(age) if age > DEAF_AFTER => Some(NotReady::Deaf),
-            Some(_) => None,
+        match self.hub.health(Instant::now()) {
+            Health::Starting => Some(NotReady::Starting),
+            Health::Deaf => Some(NotReady::Deaf),
+            Health::Heard(age) => (age > DEAF_AFTER).then_some(NotReady::Deaf),
+            Health::Away(time) => (time > self.unready_after).then_some(NotReady::BrokerAway),
         }
     }
 }

@@ -14,6 +14,7 @@ use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
 use shared::channel::Channel;
 use shared::event_stream::{self, encode};
+use tokio::time::Instant;
 
 use super::{Node, params};
 use crate::connection::{self, Connection, Greeting, Guard, jittered_retry};
@@ -91,6 +92,10 @@ async fn attach(
     let wakeup = Arc::new(Wakeup::default());
     let attached = channels.iter().map(|channel| node.hub.attach(channel, &wakeup));
     let subscriptions = attached.collect::<Result<Vec<_>, _>>().map_err(|_| TurnedAway::Draining)?;
+    let now = Instant::now();
+    if subscriptions.iter().any(|subscription| node.hub.is_away(subscription.partition(), now)) {
+        return Err(TurnedAway::Broker);
+    }
     match tokio::time::timeout(node.limits.open_timeout, all_live(&subscriptions, &wakeup)).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) => return Err(TurnedAway::Draining),

@@ -54,6 +54,13 @@ impl Log {
         }
     }
 
+    /// Drops everything. Who had not read all of it finds that it has left.
+    pub fn clear(&mut self) {
+        while !self.entries.is_empty() {
+            self.pop();
+        }
+    }
+
     /// Index that the next event will get.
     #[must_use]
     pub fn end(&self) -> u64 {

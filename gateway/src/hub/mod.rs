@@ -29,16 +29,20 @@ use tokio_util::sync::CancellationToken;
 use self::channel::LocalChannel;
 use self::encoded::{Encoded, Order};
 use self::log::LogLimits;
+pub use self::partition::Health;
 use self::partition::PartitionState;
 pub use self::subscription::{Lagged, Subscription, all_live};
 pub use self::wakeup::Wakeup;
-use crate::broker::{Interest, InterestQueue, Message, Partition, Sink, Snapshot};
+use crate::broker::{Interest, InterestQueue, Lost, Message, Partition, Sink, Snapshot};
 use crate::metrics::HubMetrics;
 
 /// How often [`Hub::run`] looks for channels whose linger is over.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// How often it looks for old events in the logs.
 const TRIM_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A new connection waits for a broker that is gone no longer than this: a session that was cut is back sooner.
+const AWAY_AFTER: Duration = Duration::from_secs(1);
 
 /// Settings of the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,9 +130,20 @@ impl Hub {
     /// What a cursor at `position` looks like now; `None` before the partition's first session.
     #[must_use]
     pub fn cursor(&self, partition: Partition, position: Position) -> Option<CursorPart> {
-        let tag = self.partition(partition)?.tag()?;
-        let partition = (self.keys.partitions() > 1).then_some(partition);
-        Some(CursorPart { partition, position, tag })
+        let tag = self.partition(partition)?.epoch()?.tag;
+        Some(self.part(partition, position, tag))
+    }
+
+    /// Where the epoch begins that there is now, as a cursor; `None` before the partition's first session. A cursor with
+    /// another tag is worth nothing.
+    #[must_use]
+    pub fn epoch_begin(&self, partition: Partition) -> Option<CursorPart> {
+        let epoch = self.partition(partition)?.epoch()?;
+        Some(self.part(partition, epoch.begin, epoch.tag))
+    }
+
+    fn part(&self, partition: Partition, position: Position, tag: Tag) -> CursorPart {
+        CursorPart { partition: (self.keys.partitions() > 1).then_some(partition), position, tag }
     }
 
     /// How long ago this node last heard itself, on the partition where that is longest ago; `None` before the first time.
@@ -137,6 +152,26 @@ impl Hub {
         let ages =
             self.partitions.iter().map(|partition| partition.heard().map(|at| now.saturating_duration_since(at)));
         ages.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// How the broker is doing, on the partition where that is worst.
+    #[must_use]
+    pub fn health(&self, now: Instant) -> Health {
+        let all = self.partitions.iter().map(|partition| partition.health(now));
+        let rank = |health: &Health| match health {
+            Health::Heard(age) => (0, *age),
+            Health::Away(time) => (1, *time),
+            Health::Starting => (2, Duration::ZERO),
+            Health::Deaf => (3, Duration::ZERO),
+        };
+        all.max_by_key(rank).unwrap_or(Health::Starting)
+    }
+
+    /// Whether `partition` has been without a session for longer than it is worth waiting for one.
+    #[must_use]
+    pub fn is_away(&self, partition: Partition, now: Instant) -> bool {
+        let health = self.partition(partition).map(|partition| partition.health(now));
+        matches!(health, Some(Health::Away(time)) if time > AWAY_AFTER)
     }
 
     /// Ends every connection, and lets nobody attach any more.
@@ -220,6 +255,12 @@ impl Hub {
         self.lock().channels.get(channel).cloned()
     }
 
+    /// Does something to every channel of `partition` that is here.
+    fn each(&self, partition: Partition, act: impl Fn(&LocalChannel)) {
+        let locals: Vec<_> = self.lock().channels.values().cloned().collect();
+        locals.iter().filter(|local| local.partition == partition).for_each(|local| act(local));
+    }
+
     fn partition(&self, partition: Partition) -> Option<&PartitionState> {
         self.partitions.get(usize::from(partition))
     }
@@ -240,9 +281,20 @@ impl Table {
 impl Sink for Hub {
     fn session(&self, partition: Partition, epoch: &Epoch, clock: Position) {
         let tag = Tag::of(epoch, self.keys.partitions());
-        if let Some(partition) = self.partition(partition) {
-            partition.begin(tag, clock);
+        let Some(state) = self.partition(partition) else { return };
+        if state.epoch().is_some_and(|epoch| epoch.tag != tag) {
+            // Before the new epoch is known: whoever sees that sees no events of the old one. Who has some unread is
+            // closed like one that is too slow, and comes back.
+            self.each(partition, |local| local.lock().log.clear());
         }
+        state.begin(tag, clock);
+    }
+
+    fn lost(&self, partition: Partition, reason: Lost) {
+        if let Some(state) = self.partition(partition) {
+            state.lose(reason);
+        }
+        self.each(partition, |local| local.lock().live = None);
     }
 
     fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot) {
@@ -275,7 +327,7 @@ impl Sink for Hub {
     fn barrier(&self, partition: Partition, position: Position) {
         if let Some(partition) = self.partition(partition) {
             partition.raise(position);
-            partition.set_heard(Instant::now());
+            partition.set_heard();
         }
     }
 }

@@ -241,3 +241,63 @@ fn many_at_once() {
     }
     assert!(subscribed.is_empty() && world.hub.lock().channels.is_empty());
 }
+
+fn age(health: Health) -> Option<Duration> {
+    match health {
+        Health::Heard(age) | Health::Away(age) => Some(age),
+        Health::Starting | Health::Deaf => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_the_broker_is_doing() {
+    let (hub, _interest) = Hub::new(Keys::default(), HubSettings::default(), HubMetrics::new());
+    let health = || hub.health(Instant::now());
+    assert_eq!(health(), Health::Starting);
+    hub.session(0, &Epoch::from_bits(1), Position::ZERO);
+    assert_eq!(health(), Health::Starting, "not heard yet");
+    hub.barrier(0, Position::ZERO);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(health(), Health::Heard(Duration::from_secs(3)));
+
+    hub.lost(0, Lost::Away);
+    assert!(!hub.is_away(0, Instant::now()), "worth waiting for");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    hub.lost(0, Lost::Away);
+    assert_eq!(health(), Health::Away(Duration::from_secs(2)));
+    assert!(hub.is_away(0, Instant::now()));
+    hub.session(0, &Epoch::from_bits(1), Position::ZERO);
+    assert!(!hub.is_away(0, Instant::now()));
+    assert_eq!(age(health()), Some(Duration::from_secs(5)), "there is a session again, and it was last heard before");
+
+    hub.lost(0, Lost::Deaf);
+    hub.session(0, &Epoch::from_bits(1), Position::ZERO);
+    assert_eq!(health(), Health::Deaf, "until it hears itself");
+    hub.barrier(0, Position::ZERO);
+    assert_eq!(health(), Health::Heard(Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_session_no_channel_is_live() {
+    let world = World::new();
+    let (a, wakeup) = world.attach("a");
+    world.live("a", 1);
+    assert!(all_live(std::slice::from_ref(&a), &wakeup).now_or_never().is_some());
+    world.hub.lost(0, Lost::Away);
+    assert!(all_live(std::slice::from_ref(&a), &wakeup).now_or_never().is_none());
+    world.hub.session(0, &Epoch::from_bits(1), Position { ms: 3, seq: 0 });
+    assert!(all_live(std::slice::from_ref(&a), &wakeup).now_or_never().is_none(), "it has to be subscribed again");
+    world.live("a", 1);
+    assert!(all_live(std::slice::from_ref(&a), &wakeup).now_or_never().is_some());
+}
+
+#[test]
+fn a_session_of_the_same_epoch_lets_the_watermark_stand() {
+    let world = World::new();
+    world.hub.barrier(0, Position { ms: 9, seq: 0 });
+    world.hub.session(0, &Epoch::from_bits(1), Position { ms: 5, seq: 0 });
+    assert_eq!(world.hub.watermark(0), Position { ms: 9, seq: 0 });
+    world.hub.session(0, &Epoch::from_bits(2), Position { ms: 4, seq: 0 });
+    assert_eq!(world.hub.watermark(0), Position { ms: 4, seq: 0 }, "another epoch has a time of its own");
+    assert_eq!(world.hub.epoch_begin(0).unwrap().position, Position { ms: 4, seq: 0 });
+}

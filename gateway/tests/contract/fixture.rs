@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway::broker::{Broker, Entry, Interest, InterestQueue, Message, Partition, Sink, Snapshot};
+use gateway::broker::{Broker, Entry, Interest, InterestQueue, Lost, Message, Partition, Sink, Snapshot};
 use publisher::{Publication, Publish, Receipt};
 use shared::channel::Channel;
 use shared::envelope::Envelope;
@@ -33,6 +33,7 @@ pub enum Heard {
     Live(Channel, u64, Snapshot),
     Message(Message),
     Barrier(Partition, Position),
+    Lost(Partition, Lost),
 }
 
 #[derive(Default)]
@@ -67,6 +68,10 @@ impl Sink for Ears {
 
     fn message(&self, message: Message) {
         self.push(Heard::Message(message));
+    }
+
+    fn lost(&self, partition: Partition, reason: Lost) {
+        self.push(Heard::Lost(partition, reason));
     }
 
     fn barrier(&self, partition: Partition, position: Position) {

@@ -5,8 +5,9 @@ use std::process::{ExitStatus, Stdio};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::RedisServer;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use super::{Stream, eventually, soon};
 
@@ -45,6 +46,12 @@ impl Builder {
         self
     }
 
+    /// Its log, for [`Gateway::take_log`]. Whoever asks for it reads it.
+    pub fn log_piped(mut self) -> Self {
+        self.command.stderr(Stdio::piped()).env("SSE_GATEWAY__TELEMETRY__FILTER", "info");
+        self
+    }
+
     /// Starts it and waits until it says where it listens.
     pub async fn start(self) -> Gateway {
         let mut command = self.command;
@@ -73,6 +80,11 @@ impl Builder {
     /// Starts it with another standard output, which nobody reads here, and waits for nothing.
     pub fn start_unseen(mut self, stdout: impl Into<Stdio>) -> (Child, TempDir) {
         (self.command.stdout(stdout).stderr(Stdio::inherit()).spawn().unwrap(), self.folder)
+    }
+
+    /// Starts it and waits for nothing; its log goes where [`log_to`](Self::log_to) said.
+    pub fn start_piped(mut self) -> (Child, TempDir) {
+        (self.command.spawn().unwrap(), self.folder)
     }
 
     /// Runs it to its end, for starts that are to fail.
@@ -116,6 +128,11 @@ impl Gateway {
         command.env("SSE_GATEWAY__LISTEN", "127.0.0.1:0").env("SSE_GATEWAY__ADMIN_LISTEN", "127.0.0.1:0");
         command.env("SSE_GATEWAY__TELEMETRY__FILTER", "warn");
         Builder { command, folder }
+    }
+
+    /// On this server.
+    pub fn on(redis: &RedisServer) -> Builder {
+        Self::builder().args(&["--redis-url", &redis.url()])
     }
 
     /// With the defaults.
@@ -165,6 +182,11 @@ impl Gateway {
         let response = self.client.post(self.url("/publish")).json(&body).send().await.unwrap();
         assert_eq!(response.status(), 200, "{body}");
         response.json().await.unwrap()
+    }
+
+    /// Its standard error, once; see [`Builder::log_piped`].
+    pub fn take_log(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
     }
 
     /// Process id.

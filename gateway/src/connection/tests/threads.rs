@@ -75,7 +75,7 @@ fn a_fresh_connection_misses_nothing_after_its_beginning() {
             }
         });
         let _stop = StopOnDrop(&done);
-        for _ in 0..100_000 {
+        for _ in 0..30_000 {
             let mut connection = world.open(&["a"], &Request::default());
             let beginning = connection.cursor[0].position;
             let Next::Write(_) = connection.next(Instant::now()) else { panic!("no opening") };

@@ -1,0 +1,193 @@
+//! What one Pub/Sub connection hears, passed on in its order.
+//!
+//! The client library calls [`Hearing::push`] on the task that reads the socket, for each message, one after the other:
+//! there is no queue between socket and hub that could overflow or reorder. Whoever publishes faster than this node can
+//! pass on fills Redis' output buffer for it, and Redis then ends the session.
+//!
+//! One lock, taken by the reading task and by the session; under it the hub is called, which never calls back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::redis::{PushInfo, PushKind, Value};
+use bytes::Bytes;
+use shared::channel::Channel;
+use shared::position::{Epoch, Position};
+use shared::redis::message;
+use tokio::sync::Notify;
+
+use super::super::{Last, Message, Sink, Snapshot, Stamp};
+use super::PARTITION;
+use super::session::Ended;
+
+/// Shared by a session and its Pub/Sub connection; ends with them.
+pub(super) struct Hearing {
+    sink: Arc<dyn Sink>,
+    /// Name of the Pub/Sub channel on which this node hears itself.
+    node_channel: String,
+    state: Mutex<State>,
+    /// Told when `State::ended` is set, and when something waited for was heard.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the session began with; `None` before that, and nothing is passed on.
+    epoch: Option<Epoch>,
+    /// By name in Redis. Set before SUBSCRIBE is sent, removed before UNSUBSCRIBE is; what comes on any other name is
+    /// dropped.
+    channels: HashMap<Vec<u8>, Channel>,
+    /// The highest position heard, of an event or a barrier.
+    heard: Position,
+    /// The highest barrier heard.
+    barrier: Position,
+    /// Pushes of any kind so far: shows that the connection is alive.
+    pushes: u64,
+    /// Snapshots whose barrier was not heard yet, in order of their clocks.
+    waiting: VecDeque<Waiting>,
+    /// Why nothing more is passed on. Set once.
+    ended: Option<Ended>,
+}
+
+/// Channels that are live once `clock` is heard.
+struct Waiting {
+    clock: Position,
+    channels: Vec<(Channel, u64, Option<Last>)>,
+}
+
+impl Hearing {
+    pub(super) fn new(sink: Arc<dyn Sink>, node_channel: String) -> Self {
+        Self { sink, node_channel, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// From here on what is heard belongs to `epoch`.
+    pub(super) fn begin(&self, epoch: &Epoch, clock: Position) {
+        let mut state = self.lock();
+        self.sink.session(PARTITION, epoch, clock);
+        (state.epoch, state.heard) = (Some(epoch.clone()), clock);
+    }
+
+    /// Passes on what comes on `channels`, whose names in Redis stand first.
+    pub(super) fn listen(&self, channels: impl IntoIterator<Item = (String, Channel)>) {
+        self.lock().channels.extend(channels.into_iter().map(|(name, channel)| (name.into_bytes(), channel)));
+    }
+
+    /// Drops whatever still comes on `names`.
+    pub(super) fn ignore(&self, names: &[String]) {
+        let mut state = self.lock();
+        for name in names {
+            state.channels.remove(name.as_bytes());
+        }
+    }
+
+    /// `channels` were subscribed and then read at `clock`: they are live once that is heard, which may be already.
+    pub(super) fn live_at(&self, clock: Position, channels: Vec<(Channel, u64, Option<Last>)>) {
+        let mut state = self.lock();
+        state.waiting.push_back(Waiting { clock, channels });
+        self.release(&mut state);
+    }
+
+    /// Pushes heard so far, and the highest barrier.
+    pub(super) fn progress(&self) -> (u64, Position) {
+        let state = self.lock();
+        (state.pushes, state.barrier)
+    }
+
+    /// Nothing is passed on any more; the first reason stays.
+    pub(super) fn end(&self, reason: Ended) {
+        self.set_ended(&mut self.lock(), reason);
+    }
+
+    /// Waits until nothing is passed on any more. Returns why.
+    pub(super) async fn ended(&self) -> Ended {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(ended) = &self.lock().ended {
+                return ended.clone();
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes what the server pushed. Called in the order in which it came.
+    pub(super) fn push(&self, info: PushInfo) {
+        let mut state = self.lock();
+        state.pushes += 1;
+        if state.ended.is_some() {
+            return;
+        }
+        let problem = match info.kind {
+            PushKind::Message => self.message(&mut state, info.data),
+            PushKind::Disconnection => Err(Ended::Closed),
+            _ => Ok(()),
+        };
+        if let Err(reason) = problem {
+            self.set_ended(&mut state, reason);
+        }
+    }
+
+    fn message(&self, state: &mut State, data: Vec<Value>) -> Result<(), Ended> {
+        let Ok([Value::BulkString(name), Value::BulkString(bytes)]) = <[Value; 2]>::try_from(data) else {
+            return Err(Ended::Protocol);
+        };
+        if name == self.node_channel.as_bytes() {
+            return self.barrier(state, &bytes);
+        }
+        let Some(channel) = state.channels.get(&name).cloned() else { return Ok(()) };
+        let bytes = Bytes::from(bytes);
+        let Some((head, payload)) = message::parse(&bytes) else {
+            self.sink.message(Message { channel, payload: bytes, stamp: None });
+            return Ok(());
+        };
+        self.check(state, &head.epoch)?;
+        if head.position <= state.heard {
+            return Err(Ended::Order);
+        }
+        state.heard = head.position;
+        let stamp = Stamp { position: head.position, previous: head.previous };
+        self.sink.message(Message { channel, payload: bytes.slice(payload..), stamp: Some(stamp) });
+        Ok(())
+    }
+
+    fn barrier(&self, state: &mut State, bytes: &[u8]) -> Result<(), Ended> {
+        let Some((position, epoch)) = message::parse_clock(bytes) else { return Err(Ended::Protocol) };
+        self.check(state, &epoch)?;
+        if position < state.heard {
+            return Err(Ended::Order);
+        }
+        (state.heard, state.barrier) = (position, position);
+        self.sink.barrier(PARTITION, position);
+        self.release(state);
+        Ok(())
+    }
+
+    /// Another epoch means that events may have been lost: what is known so far is worth nothing.
+    fn check(&self, state: &State, epoch: &Epoch) -> Result<(), Ended> {
+        if state.epoch.as_ref() == Some(epoch) { Ok(()) } else { Err(Ended::Epoch) }
+    }
+
+    fn release(&self, state: &mut State) {
+        if state.ended.is_some() {
+            return;
+        }
+        while let Some(waiting) = state.waiting.pop_front_if(|waiting| waiting.clock <= state.barrier) {
+            for (channel, generation, last) in waiting.channels {
+                let snapshot = Snapshot { clock: waiting.clock, last, entries: Vec::new() };
+                self.sink.live(&channel, generation, snapshot);
+            }
+        }
+    }
+
+    fn set_ended(&self, state: &mut State, reason: Ended) {
+        state.ended.get_or_insert(reason);
+        self.changed.notify_waiters();
+    }
+
+    /// Nothing under this lock panics half-way, so a poisoned state is still a whole one.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The sections of the settings, each with its defaults. Ranges are checked where the whole is.
+
+use std::time::Duration;
+
+use publisher::http::{
+    DEFAULT_MAX_BATCH, DEFAULT_MAX_CHANNELS, DEFAULT_MAX_DATA, DEFAULT_MAX_EVENT_NAME, DEFAULT_MAX_URL,
+};
+use serde::{Deserialize, Serialize};
+use shared::config::duration;
+use shared::telemetry::LogFormat;
+
+/// See [`super::Config::limits`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Event streams open at a time; beyond it clients are told to come back later.
+    pub max_connections: usize,
+    /// Channels of one connection, and of one publish.
+    pub max_channels: usize,
+    /// Bytes of path and query.
+    pub max_url: usize,
+    /// Bytes of an event's data.
+    pub max_data: usize,
+    /// Bytes of an event's name.
+    pub max_event_name: usize,
+    /// Lines of a batch.
+    pub max_batch: usize,
+    /// A socket that takes nothing for so long is closed.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// From a request's head to that of its answer.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+    /// How long a new connection waits for its channels.
+    #[serde(with = "duration")]
+    pub open_timeout: Duration,
+}
+
+/// See [`super::Config::log`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// Events kept for each channel.
+    pub events: usize,
+    /// Bytes kept for each channel.
+    pub bytes: usize,
+    /// How long events are kept.
+    #[serde(with = "duration")]
+    pub age: Duration,
+    /// How long a channel stays subscribed after its last connection.
+    #[serde(with = "duration")]
+    pub linger: Duration,
+}
+
+/// See [`super::Config::cors`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CorsConfig {
+    /// Origins that may read, or `*`; where empty, everybody on loopback and nobody else.
+    pub allowed_origins: Vec<String>,
+}
+
+/// See [`super::Config::drain`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drain {
+    /// From losing readiness to closing the port.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// From the signal to the end, at the latest.
+    #[serde(with = "duration")]
+    pub deadline: Duration,
+}
+
+/// See [`super::Config::embedded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Embedded {
+    /// Bytes of history over all channels.
+    pub max_bytes: usize,
+    /// Channels remembered, and `once` keys, each.
+    pub max_keys: usize,
+}
+
+/// See [`super::Config::telemetry`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// Log filter, such as `info` or `info,gateway=debug`.
+    pub filter: String,
+    /// `auto`, `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 100_000,
+            max_channels: DEFAULT_MAX_CHANNELS,
+            max_url: DEFAULT_MAX_URL,
+            max_data: DEFAULT_MAX_DATA,
+            max_event_name: DEFAULT_MAX_EVENT_NAME,
+            max_batch: DEFAULT_MAX_BATCH,
+            write_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            open_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        let crate::hub::HubSettings { log, linger } = crate::hub::HubSettings::default();
+        Self { events: log.events, bytes: log.bytes, age: log.age, linger }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(2), deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Embedded {
+    fn default() -> Self {
+        let limits = crate::broker::memory::MemoryLimits::default();
+        Self { max_bytes: limits.max_bytes, max_keys: limits.max_keys }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
