@@ -3,11 +3,23 @@
 //!
 //! A gateway on its embedded broker mounts the same routes, so that one process is enough to begin with.
 
+mod channel_settings;
+pub mod cli;
+pub mod config;
+mod event;
+mod health;
 pub mod http;
 pub mod metrics;
+mod operator;
 mod publication;
+mod publisher;
+pub mod serve;
+mod server;
 
+pub use channel_settings::{ChannelRule, ChannelSettings, Configured, MAX_RULE_HISTORY, MAX_RULE_TTL};
+pub use event::Event;
 pub use publication::{
-    DEFAULT_HISTORY, DEFAULT_TTL, MAX_ONCE_BYTES, ONCE_TTL, Once, OnceError, Publication, Publish, PublishError,
-    Receipt,
+    DEFAULT_HISTORY, DEFAULT_TTL, MAX_ONCE_BYTES, MAX_TTL, ONCE_TTL, Once, OnceError, Publication, Publish,
+    PublishError, Receipt,
 };
+pub use publisher::{ConnectError, Publisher};

@@ -3,9 +3,10 @@
 //! Labels come from enums, never from a channel or a user.
 #![allow(clippy::disallowed_macros)] // The one file of this crate that may name a metric.
 
-use metrics::{Counter, counter, describe_counter};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
 const PUBLISHES: &str = "sse_publisher_publishes_total";
+const REDIS_UP: &str = "sse_publisher_redis_up";
 
 /// What became of one publish; the `result` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +20,12 @@ pub enum Outcome {
     Refused,
     /// The broker could not be had.
     Unavailable,
+    /// The broker answered with an error that trying again does not change.
+    Rejected,
 }
 
 impl Outcome {
-    const ALL: [Self; 4] = [Self::Ok, Self::Duplicate, Self::Refused, Self::Unavailable];
+    const ALL: [Self; 5] = [Self::Ok, Self::Duplicate, Self::Refused, Self::Unavailable, Self::Rejected];
 
     fn label(self) -> &'static str {
         match self {
@@ -30,14 +33,15 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
+            Self::Rejected => "rejected",
         }
     }
 }
 
 /// Counters of publishes, looked up once.
 pub struct Metrics {
-    durable: [Counter; 4],
-    ephemeral: [Counter; 4],
+    durable: [Counter; 5],
+    ephemeral: [Counter; 5],
 }
 
 impl Metrics {
@@ -47,7 +51,7 @@ impl Metrics {
     pub fn new() -> Self {
         describe_counter!(
             PUBLISHES,
-            "Events asked to be published, a channel each, by kind (durable, ephemeral) and result (ok, duplicate, refused, unavailable)"
+            "Events asked to be published, a channel each, by kind (durable, ephemeral) and result (ok, duplicate, refused, unavailable, rejected)"
         );
         Self { durable: counters("durable"), ephemeral: counters("ephemeral") }
     }
@@ -66,7 +70,15 @@ impl Default for Metrics {
     }
 }
 
-fn counters(kind: &'static str) -> [Counter; 4] {
+/// Whether Redis answered the service when it was last asked, 1 or 0. Install the recorder before.
+pub fn redis_up() -> Gauge {
+    describe_gauge!(REDIS_UP, "1 while Redis answers the service, asked every few seconds, else 0");
+    let up = gauge!(REDIS_UP);
+    up.set(0.0);
+    up
+}
+
+fn counters(kind: &'static str) -> [Counter; 5] {
     Outcome::ALL.map(|outcome| {
         let counter = counter!(PUBLISHES, "kind" => kind, "result" => outcome.label());
         counter.increment(0);

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use shared::channel::Channel;
 use shared::cursor::CursorPart;
 use shared::envelope::Envelope;
@@ -14,6 +14,8 @@ use shared::position::Position;
 pub const DEFAULT_HISTORY: u32 = 1_000;
 /// How long a channel's history is kept after its last event, where nothing else is said.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(3_600);
+/// Longest that a history may be asked to live: a hundred years.
+pub const MAX_TTL: Duration = Duration::from_secs(3_153_600_000);
 /// How long a `once` key is remembered, per channel.
 pub const ONCE_TTL: Duration = Duration::from_secs(600);
 /// Longest `once` key, in bytes.
@@ -74,7 +76,8 @@ pub struct Publication {
     pub once: Option<Once>,
     /// Entries that the channel's history keeps; [`DEFAULT_HISTORY`] where `None`.
     pub history: Option<NonZeroU32>,
-    /// How long the history lives at least, in whole seconds; [`DEFAULT_TTL`] where `None`. Never shortened by a later publish.
+    /// How long the history lives at least, in whole seconds; [`DEFAULT_TTL`] where `None`, at most [`MAX_TTL`]. Never
+    /// shortened by a later publish.
     pub ttl: Option<Duration>,
 }
 
@@ -130,6 +133,21 @@ pub enum PublishError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The publication itself is wrong, or contradicts what its channel is for. Nothing was published.
+    #[error("{reason}")]
+    Refused {
+        /// What of it, by its name in JSON.
+        field: &'static str,
+        /// For a person to read; names the field.
+        reason: String,
+    },
+    /// The broker answered with an error that the same publish would meet again, such as a key of another type or a
+    /// permission that is lacking. As far as is known, nothing was published.
+    #[error("the broker refuses: {reason}")]
+    Rejected {
+        /// For a person to read; holds no secret.
+        reason: String,
+    },
 }
 
 /// Carries out publications. Implemented by every broker.
@@ -143,6 +161,26 @@ pub trait Publish: Send + Sync + 'static {
         channel: &'a Channel,
         publication: Publication,
     ) -> BoxFuture<'a, Result<Receipt, PublishError>>;
+
+    /// Publishes events in this order, each for itself: one that fails does not take back those before it. Returns one
+    /// outcome an event, in order. Events that were published keep the batch's order among themselves.
+    ///
+    /// Where a broker has no better way, they are published one after the other.
+    fn publish_batch<'a>(
+        &'a self,
+        batch: Vec<(Channel, Publication)>,
+    ) -> BoxFuture<'a, Vec<Result<Receipt, PublishError>>> {
+        async move {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for (channel, publication) in batch {
+                // A broker in memory never waits; a large batch would keep its thread from everybody else.
+                tokio::task::coop::consume_budget().await;
+                outcomes.push(self.publish(&channel, publication).await);
+            }
+            outcomes
+        }
+        .boxed()
+    }
 }
 
 #[cfg(test)]

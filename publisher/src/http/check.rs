@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::event::RESERVED_EVENT_PREFIX;
 
 use super::Limits;
 use super::problem::Problem;
+use crate::event::{self, NameError};
 use crate::{MAX_ONCE_BYTES, Once, OnceError, Publication};
 
 /// A publish without its channels, each value of the right type and none checked yet.
@@ -33,22 +33,16 @@ impl Draft {
         }
         let once = self.once.as_deref().map(once_key).transpose()?;
         if self.ephemeral && self.end {
-            return Err(Problem::conflict(
-                "ephemeral",
-                "ephemeral and end contradict each other: an end has to be in history, so that who comes late learns of it",
-            ));
+            return Err(Problem::conflict("ephemeral", event::EPHEMERAL_END));
         }
         if self.ephemeral && once.is_some() {
-            return Err(Problem::conflict(
-                "once",
-                "once and ephemeral contradict each other: an ephemeral event has no position to answer a repeated key with",
-            ));
+            return Err(Problem::conflict("once", event::EPHEMERAL_ONCE));
         }
         // Clients dispatch an empty name as no name.
         let event = self.event.filter(|name| !name.is_empty());
         let envelope = Envelope { event, data: self.data, retry: self.retry, end: self.end };
         let Some(text) = envelope.data_text() else {
-            return Err(Problem::invalid(data_field, "a string with half a surrogate pair is not Unicode text"));
+            return Err(Problem::invalid(data_field, event::LONE_SURROGATE));
         };
         if text.len() > limits.max_data {
             return Err(Problem::too_large(data_field, limits.max_data, "bytes"));
@@ -80,20 +74,11 @@ pub(super) fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result
 }
 
 fn event_name(name: &str, limits: &Limits) -> Result<(), Problem> {
-    let max = limits.max_event_name;
-    if name.len() > max {
-        let detail = format!("event has {} bytes, the limit is {max}", name.len());
-        return Err(Problem::invalid("event", detail).limit(max));
-    }
-    // CR and LF would begin another field; NUL is dropped or refused by intermediaries and clients.
-    if let Some(character) = name.chars().find(|c| matches!(c, '\r' | '\n' | '\0')) {
-        return Err(Problem::invalid("event", format!("event may not have {character:?} (no CR, LF or NUL)")));
-    }
-    // Readers of the stream that trim more than the one space after the colon see the same name.
-    if name.trim_start().starts_with(RESERVED_EVENT_PREFIX) {
-        return Err(Problem::reserved("event", "event names beginning sse. are the gateway's own signals"));
-    }
-    Ok(())
+    event::check_name(name, limits.max_event_name).map_err(|error| match error {
+        NameError::Length { max, .. } => Problem::invalid("event", error.to_string()).limit(max),
+        NameError::Character(_) => Problem::invalid("event", error.to_string()),
+        NameError::Reserved => Problem::reserved("event", error.to_string()),
+    })
 }
 
 fn once_key(key: &str) -> Result<Once, Problem> {

@@ -195,12 +195,19 @@ impl Problem {
 impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         let detail = error.to_string();
-        let PublishError::Unavailable { retry_after, .. } = error;
-        // Rounded up: coming back too early is what the header is there to prevent.
-        let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "broker not available")
-            .detail(detail)
-            .retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+        match error {
+            PublishError::Unavailable { retry_after, .. } => {
+                // Rounded up: coming back too early is what the header is there to prevent.
+                let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "broker not available")
+                    .detail(detail)
+                    .retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+            }
+            PublishError::Refused { field, .. } => Self::invalid(field, detail),
+            PublishError::Rejected { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "broker-error", "broker error").detail(detail)
+            }
+        }
     }
 }
 
@@ -254,6 +261,19 @@ mod tests {
         assert_eq!(serde_json::to_string(&bare).unwrap(), r#"{"type":"urn:problem:sse:c","title":"t","status":404}"#);
         let text = serde_json::to_string(&bare.limit("a, b")).unwrap();
         assert!(text.ends_with(r#""limit":"a, b"}"#), "{text}");
+    }
+
+    #[test]
+    fn what_a_broker_says() {
+        let text = |error: PublishError| serde_json::to_string(&Problem::from(error)).unwrap();
+        assert_eq!(
+            text(PublishError::Refused { field: "once", reason: "once is for durable events".into() }),
+            r#"{"type":"urn:problem:sse:invalid-value","title":"invalid value","status":400,"detail":"once is for durable events","field":"once"}"#
+        );
+        assert_eq!(
+            text(PublishError::Rejected { reason: "WRONGTYPE x".into() }),
+            r#"{"type":"urn:problem:sse:broker-error","title":"broker error","status":500,"detail":"the broker refuses: WRONGTYPE x"}"#
+        );
     }
 
     #[test]

@@ -82,52 +82,97 @@ impl Service {
         fields.check(&self.limits).map_err(|problem| self.refused(ephemeral, problem))
     }
 
-    /// Publishes to each channel of the order, one after the other. What one channel fails with is told in its place; only
-    /// when all have failed is the whole a problem.
+    /// Publishes one order, counted.
     pub(super) async fn carry_out(&self, order: Order) -> Result<Answer, Problem> {
-        let channels = match order.target {
-            Target::One(channel) => {
-                let receipt = self.publish(&channel, order.publication).await?;
-                return Ok(Answer::One(receipt.into()));
-            }
-            Target::Many(channels) => channels,
-        };
-        let mut results = Vec::with_capacity(channels.len());
-        let mut any_accepted = false;
-        let mut last_error = None;
-        for channel in channels {
-            let outcome = self.publish(&channel, order.publication.clone()).await;
-            let channel = channel.to_string();
-            results.push(match outcome {
-                Ok(receipt) => {
-                    any_accepted = true;
-                    OfChannel::Accepted { channel, accepted: receipt.into() }
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    last_error = Some(error);
-                    OfChannel::Failed { channel, error: text }
-                }
-            });
-        }
-        match last_error {
-            Some(error) if !any_accepted => Err(error.into()),
-            _ => Ok(Answer::Many { results }),
-        }
+        let outcomes = self.publish_all(publications(&order)).await;
+        answer(order.target, &mut outcomes.into_iter())
+    }
+
+    /// Publishes all of `orders` by one batch, counted; those that are wrong already stay so. Returns an answer each, in
+    /// order.
+    pub(super) async fn carry_out_all(&self, orders: Vec<Result<Order, Problem>>) -> Vec<Result<Answer, Problem>> {
+        let batch = orders.iter().flatten().flat_map(publications).collect();
+        let mut outcomes = self.publish_all(batch).await.into_iter();
+        orders.into_iter().map(|order| answer(order?.target, &mut outcomes)).collect()
     }
 
     /// Publishes one event on one channel, counted.
     pub(super) async fn publish(&self, channel: &Channel, publication: Publication) -> Result<Receipt, PublishError> {
         let ephemeral = publication.ephemeral;
-        // A broker in memory never waits; a large batch would keep its thread from everybody else.
-        tokio::task::coop::consume_budget().await;
         let result = self.publish.publish(channel, publication).await;
-        let outcome = match &result {
-            Ok(receipt) if receipt.duplicate => Outcome::Duplicate,
-            Ok(_) => Outcome::Ok,
-            Err(PublishError::Unavailable { .. }) => Outcome::Unavailable,
-        };
-        self.metrics.count(ephemeral, outcome);
+        self.metrics.count(ephemeral, outcome(&result));
         result
+    }
+
+    async fn publish_all(&self, mut batch: Vec<(Channel, Publication)>) -> Vec<Result<Receipt, PublishError>> {
+        // The usual case needs no batch.
+        if batch.len() == 1
+            && let Some((channel, publication)) = batch.pop()
+        {
+            return vec![self.publish(&channel, publication).await];
+        }
+        let kinds: Vec<bool> = batch.iter().map(|(_, publication)| publication.ephemeral).collect();
+        let results = self.publish.publish_batch(batch).await;
+        for (ephemeral, result) in kinds.into_iter().zip(&results) {
+            self.metrics.count(ephemeral, outcome(result));
+        }
+        results
+    }
+}
+
+fn publications(order: &Order) -> Vec<(Channel, Publication)> {
+    let channels = match &order.target {
+        Target::One(channel) => std::slice::from_ref(channel),
+        Target::Many(channels) => channels,
+    };
+    channels.iter().map(|channel| (channel.clone(), order.publication.clone())).collect()
+}
+
+/// The answer to an order for `target`, whose outcomes are the next of `outcomes`. What one channel fails with is told in
+/// its place; only when all have failed is the whole a problem.
+fn answer(
+    target: Target,
+    outcomes: &mut impl Iterator<Item = Result<Receipt, PublishError>>,
+) -> Result<Answer, Problem> {
+    let mut next = || outcomes.next().unwrap_or_else(no_outcome);
+    let channels = match target {
+        Target::One(_) => return Ok(Answer::One(next()?.into())),
+        Target::Many(channels) => channels,
+    };
+    let mut results = Vec::with_capacity(channels.len());
+    let mut any_accepted = false;
+    let mut last_error = None;
+    for channel in channels {
+        let channel = channel.to_string();
+        results.push(match next() {
+            Ok(receipt) => {
+                any_accepted = true;
+                OfChannel::Accepted { channel, accepted: receipt.into() }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                last_error = Some(error);
+                OfChannel::Failed { channel, error: text }
+            }
+        });
+    }
+    match last_error {
+        Some(error) if !any_accepted => Err(error.into()),
+        _ => Ok(Answer::Many { results }),
+    }
+}
+
+/// A broker that answers too few events breaks its contract; nobody may take that for success.
+fn no_outcome() -> Result<Receipt, PublishError> {
+    Err(PublishError::Rejected { reason: "it did not answer this event of the batch".to_owned() })
+}
+
+fn outcome(result: &Result<Receipt, PublishError>) -> Outcome {
+    match result {
+        Ok(receipt) if receipt.duplicate => Outcome::Duplicate,
+        Ok(_) => Outcome::Ok,
+        Err(PublishError::Unavailable { .. }) => Outcome::Unavailable,
+        Err(PublishError::Refused { .. }) => Outcome::Refused,
+        Err(PublishError::Rejected { .. }) => Outcome::Rejected,
     }
 }

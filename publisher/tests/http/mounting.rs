@@ -111,7 +111,8 @@ async fn metrics() {
     let name = |kind: &str, result: &str| format!("sse_publisher_publishes_total kind={kind} result={result}");
     let mut expected = Vec::new();
     for kind in ["durable", "ephemeral"] {
-        expected.extend(["duplicate", "ok", "refused", "unavailable"].map(|result| (name(kind, result), 0)));
+        expected
+            .extend(["duplicate", "ok", "refused", "rejected", "unavailable"].map(|result| (name(kind, result), 0)));
     }
     assert_eq!(counters.all(), expected, "all are there before the first publish");
 

@@ -1,0 +1,59 @@
+//! `serve`: flags into settings, then the service.
+
+use clap::Parser;
+use shared::telemetry;
+
+use super::{Common, Failure, output};
+use crate::config::Config;
+use crate::serve::Service;
+
+/// Serve publishing by HTTP, until SIGTERM or Ctrl-C.
+///
+/// Example: sse-publisher serve --redis-url redis://127.0.0.1:6379
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// Port of the publish routes [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Operator port: /livez, /readyz, /metrics [default: 127.0.0.1:9091]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
+    /// Allow an address beyond loopback without authentication: whoever reaches it may publish
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    fn load(&self) -> Result<Config, Failure> {
+        let sources = self.common.sources();
+        let sources = sources
+            .flag("listen", "--listen", self.listen.clone())
+            .flag("admin_listen", "--admin-listen", self.admin_listen.clone())
+            .flag("insecure", "--insecure", self.insecure.then(|| "true".to_owned()));
+        Config::load(&sources).map_err(Failure::usage)
+    }
+
+    pub(super) fn run(&self) -> Result<u8, Failure> {
+        let config = self.load()?;
+        telemetry::init_logs(&config.telemetry.filter, config.telemetry.format).map_err(Failure::usage)?;
+        raise_open_files();
+        let prometheus = telemetry::install_metrics(&[]).map_err(Failure::run)?;
+        let service = Service::bind(config).map_err(Failure::run)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))?;
+        let result = runtime.block_on(service.run(prometheus, output::say));
+        // Whatever was cut at the deadline is not waited for.
+        runtime.shutdown_background();
+        result.map(|()| 0).map_err(Failure::run)
+    }
+}
+
+/// Every connection is an open file, and the usual soft limit of 1,024 is for programs of another age.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open file limit"),
+        Err(error) => tracing::warn!(%error, "cannot raise the open file limit"),
+    }
+}

@@ -1,0 +1,230 @@
+//! Settings as people write them, checked. Every key, its default and its reason stands in `config/publisher.toml`, which
+//! a test holds equal to the defaults here.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Sources, duration, load_checked};
+use shared::redis::Settings;
+use shared::telemetry::LogFormat;
+
+use crate::ChannelSettings;
+use crate::http;
+
+/// Prefix of the environment variables: `SSE_PUBLISHER__LISTEN`.
+pub const ENV_PREFIX: &str = "SSE_PUBLISHER";
+/// Where Redis is, unless something else is said.
+pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Port of the HTTP service, `host:port`.
+    pub listen: String,
+    /// Operator port, `host:port`.
+    pub admin_listen: String,
+    /// Allows a port beyond loopback without authentication.
+    pub insecure: bool,
+    /// How to reach Redis.
+    pub redis: Settings,
+    /// What families of channels have in common.
+    pub channels: ChannelSettings,
+    /// Bounds on events and requests.
+    pub limits: Limits,
+    /// The end of the process.
+    pub drain: Drain,
+    /// What the process says of itself.
+    pub telemetry: Telemetry,
+}
+
+/// See [`Config::limits`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Channels of one publish.
+    pub max_channels: usize,
+    /// Bytes of path and query.
+    pub max_url: usize,
+    /// Bytes of an event's data.
+    pub max_data: usize,
+    /// Bytes of an event's name.
+    pub max_event_name: usize,
+    /// Lines of a batch.
+    pub max_batch: usize,
+    /// A socket that takes nothing for so long is closed.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// From a request's head to that of its answer.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+}
+
+/// See [`Config::drain`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drain {
+    /// From losing readiness to closing the port.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// From the signal to the end, at the latest.
+    #[serde(with = "duration")]
+    pub deadline: Duration,
+}
+
+/// See [`Config::telemetry`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// Log filter, such as `info` or `info,publisher=debug`.
+    pub filter: String,
+    /// `auto`, `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8090".to_owned(),
+            admin_listen: "127.0.0.1:9091".to_owned(),
+            insecure: false,
+            redis: Settings::new(DEFAULT_REDIS_URL),
+            channels: ChannelSettings::default(),
+            limits: Limits::default(),
+            drain: Drain::default(),
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let http::Limits { max_data, max_channels, max_event_name, max_batch, max_url } = http::Limits::default();
+        Self {
+            max_channels,
+            max_url,
+            max_data,
+            max_event_name,
+            max_batch,
+            write_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(2), deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+impl Limits {
+    /// Those of the publish routes.
+    #[must_use]
+    pub fn of_routes(&self) -> http::Limits {
+        http::Limits {
+            max_data: self.max_data,
+            max_channels: self.max_channels,
+            max_event_name: self.max_event_name,
+            max_batch: self.max_batch,
+            max_url: self.max_url,
+        }
+    }
+}
+
+impl Config {
+    /// All layers of `sources`, checked.
+    ///
+    /// # Errors
+    /// Every problem of every layer.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        load_checked(sources, &[ChannelSettings::taught()], Self::check)
+    }
+
+    /// Ranges, and rules between keys, that types do not hold; each error names its key.
+    #[must_use]
+    pub fn check(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut check = |key: &str, result: Result<(), String>| {
+            if let Err(reason) = result {
+                errors.push(ConfigError::invalid(key, reason));
+            }
+        };
+        let limits = &self.limits;
+        let (second, ten_minutes) = (Duration::from_secs(1), Duration::from_secs(600));
+        check("listen", resolve(&self.listen).map(drop));
+        check("admin_listen", resolve(&self.admin_listen).map(drop));
+        check("listen", self.check_exposure());
+        check("limits.max_channels", within(limits.max_channels, 1, 1_024));
+        check("limits.max_url", within(limits.max_url, 256, 32_768));
+        check("limits.max_data", within(limits.max_data, 1, 16 << 20));
+        check("limits.max_event_name", within(limits.max_event_name, 1, 4_096));
+        check("limits.max_batch", within(limits.max_batch, 1, 100_000));
+        check("limits.write_timeout", between(limits.write_timeout, second, ten_minutes));
+        check("limits.request_timeout", between(limits.request_timeout, second, ten_minutes));
+        check("limits.request_timeout", self.check_time_for_redis());
+        check("drain.deadline", between(self.drain.deadline, Duration::from_millis(100), Duration::from_secs(3_600)));
+        check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
+        errors.extend(self.redis.check());
+        errors.extend(self.channels.check());
+        errors
+    }
+
+    fn check_exposure(&self) -> Result<(), String> {
+        // An address that is none is told as that; that it is not loopback either would only confuse.
+        if self.insecure || resolve(&self.listen).map_or(true, |address| address.ip().is_loopback()) {
+            return Ok(());
+        }
+        let listen = &self.listen;
+        Err(format!(
+            "{listen} lets everybody who reaches it publish, since there is no authentication; \
+             keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_PUBLISHER__INSECURE=true)"
+        ))
+    }
+
+    /// Else a client would be told that its request took too long, when it is Redis that is away.
+    fn check_time_for_redis(&self) -> Result<(), String> {
+        let (request, command) = (self.limits.request_timeout, self.redis.command_timeout);
+        if command < request {
+            return Ok(());
+        }
+        let text = humantime::format_duration;
+        Err(format!("{} is not above redis.command_timeout, {}", text(request), text(command)))
+    }
+}
+
+/// The first address that `host:port` stands for.
+///
+/// # Errors
+/// What is wrong with it, as text.
+pub fn resolve(listen: &str) -> Result<SocketAddr, String> {
+    let mut addresses = listen
+        .to_socket_addrs()
+        .map_err(|error| format!("\"{listen}\" is no address such as 127.0.0.1:8090: {error}"))?;
+    addresses.next().ok_or_else(|| format!("\"{listen}\" has no address"))
+}
+
+fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let text = humantime::format_duration;
+    Err(format!("{} is not within {} and {}", text(value), text(least), text(most)))
+}
+
+fn within(value: usize, least: usize, most: usize) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{value} is not within {least} and {most}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Events in as few round trips as may be: a batch is cut into pipelines, and each is tried until its deadline.
+//!
+//! # Why the order holds
+//!
+//! Redis carries the commands of one connection out in the order they were sent. A pipeline that broke half-way is sent
+//! again whole, the same commands in the same order, on another connection, while Redis may still be reading from the
+//! broken one. So there are several readers of the same list of commands, each going from its beginning on, one step at a
+//! time and no two at once. What has been carried out by any of them is always some beginning of the list: a reader's
+//! next command is either in it, and does nothing for its idempotency key, or is the one that follows it, and lengthens
+//! it. The events stand as they were given.
+//!
+//! The next pipeline is sent only when the last one is answered whole. Where that could not be had, what is left of the
+//! batch is given up: published now, it might come before what is still on its way.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::{Pipeline, RedisError, RedisResult, Value};
+use shared::channel::Channel;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::failure::{Failure, no_outcome};
+use super::item::Item;
+use super::links::Link;
+use super::{Inner, library};
+use crate::{Publication, PublishError, Receipt};
+
+/// Commands of one pipeline at most: Redis serves nobody else meanwhile, some 10 ms.
+const MAX_COMMANDS: usize = 500;
+/// Bytes of one pipeline at most, unless a single command has more: on a slow network (100 Mbit/s) it is over in 0.4 s,
+/// far within the deadline, and little has to be repeated or is held twice in memory.
+const MAX_BYTES: usize = 4 << 20;
+/// Tries within one deadline.
+const TRIES: u32 = 3;
+/// Longest pause before the second try; twice that before the third. The pause is any part of it, so that those who
+/// failed together do not come back together.
+const BACKOFF: Duration = Duration::from_millis(50);
+
+/// Publishes in this order; an outcome each, in order.
+pub(super) async fn publish(inner: &Inner, batch: Vec<(Channel, Publication)>) -> Vec<Result<Receipt, PublishError>> {
+    let item = |(channel, publication)| Item::new(&channel, publication, &inner.keys, &inner.own_keys);
+    let mut items: Vec<Item> = batch.into_iter().map(item).collect();
+    let mut rest = &mut items[..];
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at_mut(first_pipeline(rest));
+        if let Err(error) = publish_some(inner, now).await {
+            settle(later, &error);
+            break;
+        }
+        rest = later;
+    }
+    items.into_iter().map(|item| item.outcome.unwrap_or_else(|| Err(no_outcome()))).collect()
+}
+
+/// How many of `items` go into one pipeline; at least 1.
+fn first_pipeline(items: &[Item]) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&Item| {
+        bytes += item.bytes();
+        bytes <= MAX_BYTES
+    };
+    items.iter().take(MAX_COMMANDS).take_while(fits).count().max(1)
+}
+
+/// One pipeline, tried until all its items have an outcome. An error is why they could not all be had.
+async fn publish_some(inner: &Inner, items: &mut [Item]) -> Result<(), PublishError> {
+    let deadline = inner.links.deadline();
+    for tried in 1.. {
+        let Err(failure) = try_once(inner, items, deadline).await else { break };
+        // Where only the functions were missing, they are there by now.
+        let pause = if failure.no_functions { Duration::ZERO } else { jittered(BACKOFF * tried) };
+        let open = items.iter().any(|item| item.outcome.is_none());
+        if !open || !failure.may_pass || tried >= TRIES || Instant::now() + pause >= deadline {
+            settle(items, &failure.error);
+            return Err(failure.error);
+        }
+        sleep(pause).await;
+    }
+    Ok(())
+}
+
+fn jittered(longest: Duration) -> Duration {
+    longest.mul_f64(fastrand::f64())
+}
+
+/// Gives up those without an outcome.
+fn settle(items: &mut [Item], error: &PublishError) {
+    for item in items.iter_mut().filter(|item| item.outcome.is_none()) {
+        item.outcome = Some(Err(error.clone()));
+    }
+}
+
+/// Sends what has no outcome yet, and takes the answers. `Ok`: now all have one.
+async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Result<(), Failure> {
+    let mut open: Vec<&mut Item> = items.iter_mut().filter(|item| item.outcome.is_none()).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut link = inner.links.lend(deadline).await?;
+    let loaded = inner.library.current();
+    let mut commands = Pipeline::with_capacity(open.len());
+    open.iter().for_each(|item| _ = commands.add_command(item.command(&loaded.functions)));
+    let answers = match timeout_at(deadline, commands.ignore_errors().query_async(link.connection())).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => return Err(broken(link, &mut open, Failure::of(&error))),
+        Err(_) => return Err(broken(link, &mut open, Failure::late())),
+    };
+    let taken = take(&mut open, answers, inner.keys.partitions());
+    if !taken.ours.is_empty() {
+        let channels: Vec<&str> = taken.ours.iter().map(|place| open[*place].key()).collect();
+        let counts = count_receivers(&mut link, &channels, deadline).await;
+        for place in taken.ours {
+            let count = counts.get(open[place].key()).copied();
+            if let Some(Ok(receipt)) = &mut open[place].outcome {
+                receipt.receivers = count.unwrap_or_default();
+            }
+        }
+    }
+    if let Some(breaking) = &taken.breaking {
+        link.end(breaking);
+    }
+    let Some(failure) = taken.failure else { return Ok(()) };
+    if failure.no_functions {
+        load_again(inner, &loaded, deadline).await?;
+    }
+    Err(failure)
+}
+
+async fn load_again(inner: &Inner, missed: &library::Loaded, deadline: Instant) -> Result<(), Failure> {
+    let loading = inner.library.load_again(missed, &inner.client, &inner.keys);
+    timeout_at(deadline, loading).await.unwrap_or_else(|_| Err(Failure::late()))
+}
+
+/// Nobody knows what was carried out. A durable event can be sent again, for its key; an ephemeral one cannot.
+fn broken(link: Link, open: &mut [&mut Item], failure: Failure) -> Failure {
+    link.end(&failure);
+    for item in open.iter_mut().filter(|item| !item.is_durable()) {
+        item.outcome = Some(Err(failure.error.clone()));
+    }
+    failure
+}
+
+/// What the answers of one pipeline come to, beside the outcomes they give.
+#[derive(Default)]
+struct Taken {
+    /// Places of events that an earlier try had published.
+    ours: Vec<usize>,
+    /// Why some are still open.
+    failure: Option<Failure>,
+    /// Why the connection is not to be used again.
+    breaking: Option<Failure>,
+}
+
+fn take(open: &mut [&mut Item], answers: Vec<RedisResult<Value>>, partitions: u16) -> Taken {
+    let mut taken = Taken::default();
+    let read = |(item, answer): (&&mut Item, RedisResult<Value>)| Ok(item.read(answer?, partitions)?);
+    let results: Vec<Result<(Receipt, bool), RedisError>> = open.iter().zip(answers).map(read).collect();
+    // An event that was not carried out may be sent again only if none that follows it was: it would come too late.
+    let last = results.iter().zip(&*open).rposition(|(result, item)| result.is_ok() && item.is_durable());
+    for (place, (item, result)) in open.iter_mut().zip(results).enumerate() {
+        let failure = match result {
+            Ok((receipt, ours)) => {
+                if ours {
+                    taken.ours.push(place);
+                }
+                item.outcome = Some(Ok(receipt));
+                continue;
+            }
+            Err(error) => Failure::of(&error),
+        };
+        if failure.breaks_link {
+            taken.breaking = Some(failure.clone());
+        }
+        if failure.may_pass && item.is_durable() && last.is_none_or(|last| place > last) {
+            // The first reason is told; that the functions are missing is acted on.
+            if failure.no_functions || taken.failure.is_none() {
+                taken.failure = Some(failure);
+            }
+        } else {
+            item.outcome = Some(Err(failure.error));
+        }
+    }
+    taken
+}
+
+/// Gateway nodes with somebody on each of `channels` (names in Redis). What cannot be had is left out: the events are
+/// published all the same.
+async fn count_receivers(link: &mut Link, channels: &[&str], deadline: Instant) -> HashMap<String, u64> {
+    let mut count = redis::cmd("PUBSUB");
+    count.arg("NUMSUB").arg(channels);
+    match timeout_at(deadline, count.query_async(link.connection())).await {
+        Ok(Ok(counts)) => counts,
+        _ => HashMap::new(),
+    }
+}

@@ -1,0 +1,219 @@
+//! The HTTP service as a whole: ports first, then Redis, then requests, and at the end everything in order.
+//!
+//! The end: readiness goes; the grace passes, so that load balancers notice; no more connections are accepted; requests
+//! under way are answered. One deadline holds over all of it, and a second signal ends the process at once.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Drain, resolve};
+use crate::health::{Health, watch};
+use crate::http::not_found;
+use crate::http::problem::Problem;
+use crate::server::{ServerSettings, bind, serve};
+use crate::{Configured, ConnectError, Publisher, operator};
+
+/// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
+const RESERVED_FILES: u64 = 128;
+
+/// Why the service cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A port cannot be had.
+    #[error("cannot listen on {address}: {}; choose another with {flag}", describe(.source))]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// An address that cannot be resolved any more.
+    #[error("{0}")]
+    Address(String),
+    /// The system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// No Redis to work with.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// A service whose ports are bound and which serves nothing yet.
+pub struct Service {
+    config: Config,
+    public: TcpListener,
+    admin: TcpListener,
+}
+
+impl Service {
+    /// Binds both ports. `config` has been checked.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`] and [`ServeError::Address`].
+    pub fn bind(config: Config) -> Result<Self, ServeError> {
+        let public = listen(&config.listen, "--listen")?;
+        let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        if !loopback && !config.insecure {
+            // A name that was loopback when the settings were checked, and is not any more.
+            return Err(ServeError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
+        }
+        let admin = listen(&config.admin_listen, "--admin-listen")?;
+        Ok(Self { config, public, admin })
+    }
+
+    /// Connects to Redis, hands the greeting to `say`, and serves until a signal. `Ok` after a signal, even if the deadline
+    /// cut requests.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn run(self, prometheus: PrometheusHandle, say: impl FnOnce(&str)) -> Result<(), ServeError> {
+        let Self { config, public, admin } = self;
+        let system = |what| move |source| ServeError::System { what, source };
+        let mut signals = Signals::install().map_err(system("catch signals"))?;
+        let address = |listener: &TcpListener| listener.local_addr().map_err(system("tell a port"));
+        let (public_address, admin_address) = (address(&public)?, address(&admin)?);
+        let health = Arc::new(Health::new(config.redis.unready_after));
+        operator::start(admin, health.clone(), prometheus, config.limits.write_timeout)
+            .map_err(system("serve the operator port"))?;
+
+        let publisher = tokio::select! {
+            publisher = Publisher::connect(&config.redis) => publisher?,
+            signal = signals.next() => {
+                tracing::info!(signal, "stopped before Redis was reached");
+                return Ok(());
+            }
+        };
+        let listener = tokio::net::TcpListener::from_std(public).map_err(system("serve the port"))?;
+        let settings = ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
+        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+        let served = serve(listener, router(&config, &publisher), settings, connections.clone(), stop.clone());
+        health.start();
+        say(&greeting(public_address, admin_address, publisher.client().address()));
+
+        let life = async {
+            let signal = signals.next().await;
+            tracing::info!(signal, grace = %humantime::format_duration(config.drain.grace), "stopping");
+            health.drain();
+            end(&config.drain, &connections, &stop, &mut signals).await;
+        };
+        // The second never ends: connections go on while `life` waits for them.
+        tokio::select! {
+            () = life => {}
+            _ = async { tokio::join!(served, watch(&health, &publisher)) } => {}
+        }
+        Ok(())
+    }
+}
+
+/// Stops in order, and in time.
+async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken, signals: &mut Signals) {
+    let deadline = Instant::now() + drain.deadline;
+    let drained = async {
+        sleep(drain.grace).await;
+        stop.cancel();
+        connections.close();
+        connections.wait().await;
+    };
+    tokio::select! {
+        result = timeout_at(deadline, drained) => match result {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
+        },
+        signal = signals.next() => {
+            tracing::warn!(signal, open = connections.len(), "stopped at once by a second signal");
+        }
+    }
+}
+
+fn router(config: &Config, publisher: &Publisher) -> Router {
+    let publish = Configured::new(Arc::new(publisher.clone()), config.channels.clone());
+    crate::http::router(Arc::new(publish), config.limits.of_routes())
+        .fallback(not_found)
+        .layer(from_fn_with_state(config.limits.request_timeout, deadline))
+}
+
+/// Refuses, 408, what is not answered in time.
+async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "request timeout")
+            .detail(format!("the request was not read and carried out within {}", humantime::format_duration(limit)))
+            .into_response(),
+    }
+}
+
+/// What to type next.
+fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "sse-publisher {version}: publishes by HTTP to {redis}\n  \
+         publish   curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
+         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'\n  \
+         operate   http://{admin}/metrics (and /livez, /readyz)"
+    )
+}
+
+fn listen(address: &str, flag: &'static str) -> Result<TcpListener, ServeError> {
+    let address = resolve(address).map_err(ServeError::Address)?;
+    bind(address).map_err(|source| ServeError::Listen { address, flag, source })
+}
+
+/// As many as the open file limit allows beside what is reserved, or all but one of a very low limit.
+fn max_sockets() -> usize {
+    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+    let sockets = if files > 2 * RESERVED_FILES { files - RESERVED_FILES } else { (files / 2).max(1) };
+    usize::try_from(sockets).unwrap_or(usize::MAX)
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
+        io::ErrorKind::PermissionDenied => "not permitted (ports below 1024 belong to root)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// SIGTERM and SIGINT, each time one of them comes.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on neither ends the process by itself.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

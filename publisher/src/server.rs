@@ -1,0 +1,219 @@
+//! Accepts sockets and serves a router on them by HTTP/1.0 and HTTP/1.1. It must not know any route.
+//!
+//! No HTTP/2: those who publish are backends, which keep a few connections open anyway, and one socket a request under
+//! way is easy to bound.
+
+mod request;
+mod socket;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use self::request::{Answer, Peer, RequestBody};
+use self::socket::TimedStream;
+
+/// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`).
+const BACKLOG: i32 = 1_024;
+/// For a request's head, and between requests. Longer than the 60 s for which nginx keeps an idle connection to us, so that
+/// it is never this side that closes under a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+/// Most bytes that hyper holds for one connection beyond a write under way; also the longest request head.
+const BUFFER: usize = 64 << 10;
+/// TCP keep-alive probes find a peer that is gone while nothing is written.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Between attempts to accept after the system refused one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// At a stop, the time for the last bytes of an answer, and for a request that is about to be whole.
+const STOP_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a listener treats its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServerSettings {
+    /// A socket that takes nothing for so long is closed.
+    pub(crate) write_timeout: Duration,
+    /// Sockets at a time; more wait to be accepted.
+    pub(crate) max_sockets: usize,
+}
+
+/// Binds `address`. The listener belongs to no runtime yet, so that a port that is taken is found before anything starts.
+///
+/// # Errors
+/// Those of the system; most often that the port is taken.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restart does not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until `stop`, then lets requests under way finish and takes no new ones. Connections run in `tasks`: wait for
+/// them there.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: ServerSettings,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let sockets = Arc::new(Semaphore::new(settings.max_sockets.min(Semaphore::MAX_PERMITS)));
+    let (mut refused, mut full) = (false, false);
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = accept(&listener, &sockets, &mut full, settings.max_sockets) => accepted,
+        };
+        match accepted {
+            Ok((stream, address, place)) => {
+                if std::mem::take(&mut refused) {
+                    tracing::info!("accepting connections again");
+                }
+                if let Err(error) = set_options(&stream, settings.write_timeout) {
+                    tracing::debug!(%address, %error, "cannot set socket options");
+                }
+                let driven = drive(stream, router.clone(), address, settings.write_timeout, stop.clone());
+                tasks.spawn(async move {
+                    driven.await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_about_one_peer(&error) => {
+                tracing::debug!(%error, "a connection ended before it was accepted");
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!(%error, "cannot accept connections; is the open file limit too low?");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A place first, then a socket to take it. Says once that all places are taken, until a tenth of them is free again.
+async fn accept(
+    listener: &TcpListener,
+    sockets: &Arc<Semaphore>,
+    full: &mut bool,
+    max: usize,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let free = sockets.available_permits();
+    if free == 0 && !*full {
+        tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
+    }
+    *full = free == 0 || (*full && free <= max / 10);
+    let place = sockets.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, place))
+}
+
+async fn drive(
+    stream: TcpStream,
+    router: Router,
+    address: SocketAddr,
+    write_timeout: Duration,
+    stop: CancellationToken,
+) {
+    let peer = Arc::new(Peer::default());
+    let io = TokioIo::new(TimedStream::new(stream, peer.clone(), write_timeout));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(BUFFER);
+    // On the heap: it is large, and this future would hold it twice.
+    let mut connection = Box::pin(builder.serve_connection(io, OnPeer { router, peer: peer.clone() }));
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            finish(connection, &peer).await
+        }
+    };
+    if let Err(error) = result {
+        // Clients go away all the time.
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}
+
+type Connection = http1::Connection<TokioIo<TimedStream>, OnPeer>;
+
+/// Lets a request under way be answered. One that is not whole yet holds nothing up.
+async fn finish(mut connection: Pin<Box<Connection>>, peer: &Peer) -> hyper::Result<()> {
+    loop {
+        match tokio::time::timeout(STOP_PAUSE, connection.as_mut()).await {
+            Ok(result) => return result,
+            Err(_) if peer.is_answering() => {}
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// The router, for requests of one connection.
+struct OnPeer {
+    router: Router,
+    peer: Arc<Peer>,
+}
+
+impl Service<Request<Incoming>> for OnPeer {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (router, peer) = (self.router.clone(), self.peer.clone());
+        let answering = peer.clone().answering();
+        let request = request.map(|body| Body::new(RequestBody::new(body, peer.clone())));
+        let answer = async move {
+            let mut response = router.oneshot(request).await?;
+            if peer.is_unread() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| Body::new(Answer::new(body, answering))))
+        };
+        answer.boxed()
+    }
+}
+
+/// Answers leave at once, and a peer that is gone is noticed.
+fn set_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(write_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = write_timeout;
+    Ok(())
+}
+
+fn is_about_one_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests;

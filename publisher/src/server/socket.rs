@@ -1,0 +1,111 @@
+//! A client's socket: its writes fail once it took nothing for the write timeout, and its close waits for what the client
+//! is still sending.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use super::request::Peer;
+
+/// How long, and how much, of an unread request is read and dropped before the connection closes.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 64 << 20;
+
+/// See above.
+pub(super) struct TimedStream {
+    stream: TcpStream,
+    peer: Arc<Peer>,
+    write_timeout: Duration,
+    /// Runs while the socket does not take what is offered.
+    blocked: Option<Pin<Box<Sleep>>>,
+    /// Runs from the close on, while the rest of an unread body is read and dropped.
+    lingering: Option<Linger>,
+}
+
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    /// Bytes that may still come.
+    left: usize,
+}
+
+impl TimedStream {
+    pub(super) fn new(stream: TcpStream, peer: Arc<Peer>, write_timeout: Duration) -> Self {
+        Self { stream, peer, write_timeout, blocked: None, lingering: None }
+    }
+
+    /// Reads what the client still sends, within bounds: closing over it would reset the connection, and take the answer
+    /// from a client that has not read it yet.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger =
+            self.lingering.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER_TIME)), left: LINGER_BYTES });
+        let mut buffer = [0; 16 << 10];
+        while linger.left > 0 {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.left = linger.left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return linger.until.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn timed<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.blocked = None;
+            return result;
+        }
+        let timeout = self.write_timeout;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(blocked.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for TimedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TimedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.timed(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.timed(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        if self.peer.is_unread() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}

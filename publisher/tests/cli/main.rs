@@ -1,0 +1,11 @@
+//! The program `sse-publisher` as people and scripts use it: real processes, a real Redis.
+#![cfg(test)]
+
+mod drain;
+mod listen;
+mod outage;
+mod pipe;
+mod publish;
+mod serve;
+mod start;
+mod support;

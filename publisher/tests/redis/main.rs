@@ -1,0 +1,10 @@
+//! The publisher library against a real Redis.
+#![cfg(test)]
+
+mod access;
+mod batch;
+mod broken;
+mod errors;
+mod lost_answers;
+mod receipts;
+mod support;
