@@ -46,6 +46,10 @@ impl Envelope {
     /// Reads a payload strictly.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
+        // serde would take a list for the fields in their order.
+        if payload.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
         let envelope: Self = serde_json::from_slice(payload).ok()?;
         let forged = |name: &str| has_line_break(name) || name.starts_with(RESERVED_EVENT_PREFIX);
         if envelope.event.as_deref().is_some_and(forged) {
@@ -154,6 +158,14 @@ mod tests {
         assert_eq!(sent(r#"{"retry":5,"data":""}"#), "data:\nretry: 100\n\n");
         assert_eq!(sent(r#" {"data" : "x" } "#), "data: x\n\n");
         assert_eq!(sent(r#"{"data":"\u00e9\""}"#), "data: é\"\n\n");
+    }
+
+    #[test]
+    fn a_list_is_data() {
+        for list in [r#"["n"]"#, "[]", r#"["n",1,5,true]"#, " [\"n\",{\"end\":true}]"] {
+            assert!(Envelope::parse(list.as_bytes()).is_none(), "{list}");
+            assert_eq!(sent(list), format!("data: {list}\n\n"));
+        }
     }
 
     #[test]

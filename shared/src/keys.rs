@@ -94,9 +94,12 @@ impl Keys {
     }
 
     /// Position of the event that was published with the idempotency key `once`: `sse.once:user:42:<once>`.
+    ///
+    /// A colon of `once` is written `%3A` and a percent sign `%25`: else `42:x` on channel `user` and `x` on `user:42` were
+    /// one key, and the second event was lost as a duplicate.
     #[must_use]
     pub fn once(&self, channel: &Channel, once: &str) -> String {
-        self.of_channel("once", channel) + ":" + once
+        self.of_channel("once", channel) + ":" + &once.replace('%', "%25").replace(':', "%3A")
     }
 
     /// Cancellation of a channel's producer: `sse.cancel:user:42`, key and Pub/Sub channel.
@@ -159,6 +162,7 @@ mod tests {
         assert_eq!(keys.clock(0), "sse.clock");
         assert_eq!(keys.last(&user), "sse.last:user:42");
         assert_eq!(keys.once(&user, "k1"), "sse.once:user:42:k1");
+        assert_eq!(keys.once(&user, "a:b%"), "sse.once:user:42:a%3Ab%25");
         assert_eq!(keys.cancel(&user), "sse.cancel:user:42");
         assert_eq!(keys.node(0, "n1"), "sse.node:n1");
         assert_eq!(keys.control(), "sse.control");

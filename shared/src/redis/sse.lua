@@ -25,7 +25,8 @@
 -- Kept in Redis, beside the history, the stream `<prefix>:<channel>` of entries `p <previous> d <payload>`:
 --   <prefix>.clock                   `<position> <epoch> <replid>`, for good
 --   <prefix>.last:<channel>          `<position>` or `<position> end`, the channel's latest event
---   <prefix>.once:<channel>:<once>   `<position> <epoch>` of the event that was published with that key
+--   <prefix>.once:<channel>:<once>   `<position> <epoch>` of the event that was published with that key; in it `%` is
+--                                    written `%25` and `:` `%3A`, so that no two pairs of channel and key have one name
 --   <prefix>.cancel:<channel>        TIME in ms of the cancellation
 --
 -- A position is `<ms>-<seq>`, the id of a stream entry. Here its halves are doubles, exact up to 2^53 - 1, and go into
@@ -383,7 +384,7 @@ local function sse_publish(keys, args)
 
   local call = redis.call
   local clock_key, last_key = internal .. "clock", internal .. "last:" .. channel
-  local once_key = once and internal .. "once:" .. channel .. ":" .. once
+  local once_key = once and internal .. "once:" .. channel .. ":" .. once:gsub("%%", "%%25"):gsub(":", "%%3A")
 
   -- A repetition of what was published already gets the same position, and nobody hears it again.
   if once then

@@ -178,6 +178,8 @@ async fn picked_payloads() {
                 b"{\"end\":true,\"data\":\"\xFF\"}",
                 b"{\"end\":true,\"data\":[\"\xC3\"]}",
                 b"{\"end\":true,\"data\":\"\xC0\x80\"}",
+                b"{\"end\":true,\"data\":\"\xE0\x9F\xBF\"}",
+                b"{\"end\":true,\"data\":\"\xF0\x8F\xBF\xBF\"}",
                 b"{\"end\":true,\"data\":\"\xED\xA0\x80\"}",
                 b"{\"end\":true,\"data\":\"\xF4\x90\x80\x80\"}",
                 b"{\"end\":true,\"event\":\"\xE2\x82\"}",

@@ -55,6 +55,11 @@ async fn a_key_holds_for_one_channel() {
         let (a, _) = place.publish("sse:a", &["x", "", "", "k"]).await;
         let (b, _) = place.publish("sse:b", &["x", "", "", "k"]).await;
         assert!(b > a);
+        // Texts that would be one, were they only put together.
+        let (c, _) = place.publish("sse:user", &["x", "", "", "42:k"]).await;
+        let (d, _) = place.publish("sse:user:42", &["x", "", "", "k"]).await;
+        let (e, _) = place.publish("sse:user", &["x", "", "", "42%3Ak"]).await;
+        assert!(c > b && d > c && e > d);
     })
     .await;
 }

@@ -50,6 +50,8 @@ impl Place {
     async fn open(server: RedisServer) -> Self {
         let (sender, heard) = mpsc::channel(QUEUE);
         let config = AsyncConnectionConfig::new().set_push_sender(move |push| sender.try_send(push));
+        // Its own half a second is too short for a busy machine; we have more patience.
+        let config = config.set_response_timeout(None).set_connection_timeout(None);
         let client = redis::Client::open(format!("{}/?protocol=resp3", server.url())).unwrap();
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let redis = soon("a connection", connecting).await.unwrap();
