@@ -143,6 +143,14 @@ async fn prefixes_keep_deployments_apart() {
 }
 
 #[tokio::test]
+async fn the_longest_name_of_a_node() {
+    let redis = RedisServer::start().await;
+    let gateway = Gateway::on(&redis).env("SSE_GATEWAY__NODE", &"n".repeat(64)).start().await;
+    let mut stream = gateway.stream("/events?channel=a").await;
+    assert_eq!(stream.opened().await["node"], "n".repeat(64));
+}
+
+#[tokio::test]
 async fn on_redis_a_gateway_publishes_nothing_itself() {
     let redis = RedisServer::start().await;
     let gateway = Gateway::on(&redis).start().await;

@@ -31,6 +31,9 @@ use self::wanted::Wanted;
 use super::{Broker, BrokerError, InterestQueue, Lost, Partition, Sink, Snapshot};
 use crate::metrics::BrokerMetrics;
 
+/// Bytes of the node's own name in its name in Redis, which has 64 at most.
+const MAX_NODE_NAME: usize = 48;
+
 /// A single server is one partition.
 const PARTITION: Partition = 0;
 
@@ -73,7 +76,7 @@ impl RedisBroker {
         Ok(Self {
             client,
             keys,
-            node: format!("{node}.{:08x}", fastrand::u32(..)),
+            node: format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..)),
             functions: Mutex::new(started.functions),
             commands: Mutex::new(None),
             metrics,
