@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 
 use shared::event_stream::decode::Decoded;
-use testkit::{RedisServer, eventually, soon};
+use testkit::{PATIENCE, RedisServer, eventually, eventually_within, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::{Gateway, Stream};
+use crate::support::{Gateway, Link, Stream};
 
 async fn open(gateway: &Gateway, path: &str) -> Stream {
     let mut stream = gateway.stream(path).await;
@@ -171,6 +171,25 @@ async fn a_redis_that_hangs_is_given_up_and_taken_again() {
     gateway.metric_becomes("sse_gateway_broker_up", 1.0).await;
     publish(&redis, "x").await;
     assert_eq!(stream.data().await.as_deref(), Some("x"));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_hear_itself_begins_anew() {
+    let redis = RedisServer::start().await;
+    let link = Link::to(&redis).await;
+    let gateway = Gateway::builder().args(&["--redis-url", &link.url()]).start().await;
+    let mut stream = open(&gateway, "/events?channel=a").await;
+    publish(&redis, "before").await;
+    assert_eq!(stream.data().await.as_deref(), Some("before"));
+    assert_eq!(link.mute_subscribers(), 1);
+    let deaf = "sse_gateway_broker_sessions_ended_total{reason=\"deaf\"}";
+    // It speaks to itself every 5 s, and has 10 s to hear it.
+    let noticed = async || (gateway.metric(deaf).await == 1.0).then_some(());
+    eventually_within(PATIENCE * 4, "the node notices that it is deaf", noticed).await;
+    gateway.metric_becomes("sse_gateway_broker_up", 1.0).await;
+    eventually("ready again", async || gateway.admin("/readyz").await.status().is_success().then_some(())).await;
+    publish(&redis, "after").await;
+    assert_eq!(stream.data().await.as_deref(), Some("after"));
 }
 
 #[tokio::test]

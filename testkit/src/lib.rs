@@ -11,7 +11,7 @@ mod ports;
 mod redis;
 
 pub use binary::binary;
-pub use patience::{PATIENCE, eventually, soon};
+pub use patience::{PATIENCE, eventually, eventually_within, soon};
 pub use ports::free_ports;
 pub use redis::{RedisServer, RedisServerBuilder};
 
