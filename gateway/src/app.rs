@@ -215,7 +215,8 @@ async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router,
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
     let broker = Arc::new(MemoryBroker::new(limits));
     let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    Ok((broker, publisher::http::router(publish, publish_limits(config)), Keys::default()))
+    let routes = publisher::http::router(publish, broker.clone(), publish_limits(config));
+    Ok((broker, routes, Keys::default()))
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

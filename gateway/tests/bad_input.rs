@@ -210,7 +210,8 @@ async fn paths_and_methods() {
         (get("/events/"), 404, "", Value::Null),
         (get("/EVENTS?channel=a"), 404, "", Value::Null),
         (get("/publish"), 405, "", Value::Null),
-        (get("/channels/a/events"), 405, "", Value::Null),
+        (wrong(Method::DELETE, "/channels/a/events"), 405, "", Value::Null),
+        (get("/channels/a"), 405, "", Value::Null),
         (get("/api/sse/notify?userId=42&message=x"), 405, "", Value::Null),
         (wrong(Method::DELETE, "/events?channel=a"), 405, "", Value::Null),
         (wrong(Method::PUT, "/publish"), 405, "", Value::Null),
@@ -224,6 +225,8 @@ async fn paths_and_methods() {
         (Method::POST, "/api/sse/connect", "GET,HEAD"),
         (Method::POST, "/", "GET,HEAD"),
         (Method::GET, "/publish", "POST"),
+        (Method::DELETE, "/channels/a/events", "POST,GET,HEAD"),
+        (Method::GET, "/channels/a", "DELETE"),
         (Method::GET, "/api/sse/notify", "POST"),
     ] {
         let response = send(&gateway, wrong(method, path)).await;
@@ -242,6 +245,7 @@ async fn reading_a_channel_that_is_not_utf_8() {
         (get("/events?channel=%FF"), 400, "channel", Value::Null),
         (get("/events?channel=caf%E9"), 400, "channel", Value::Null),
         (get("/api/sse/connect?userId=%C7%D1"), 400, "userId", Value::Null),
+        (get("/channels/%FF/events"), 400, "channel", Value::Null),
     ])
     .await;
 }

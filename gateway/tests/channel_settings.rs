@@ -1,5 +1,5 @@
-//! `[[channels]]` on the embedded broker: by the real binary where that shows over HTTP; history, which no route reads, by
-//! the same two parts that the binary puts together.
+//! `[[channels]]` on the embedded broker: by the real binary where that shows over HTTP; history, which takes hours to
+//! expire, by the same two parts that the binary puts together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -12,6 +12,7 @@ mod cluster;
 mod connect;
 mod contract;
 mod cors;
+mod history;
 mod layers;
 mod on_redis;
 mod operator;

@@ -7,10 +7,12 @@
 //! | [`failure`] | what an error of Redis means: for the caller, for the connection, for another try |
 //! | [`item`] | one event on its way: its command, its answer |
 //! | [`pipeline`] | some events in one round trip, with tries until a deadline |
+//! | [`history`] | a channel's history, read and erased |
 //!
 //! It decides nothing about channels, and keeps nothing between two calls but connections.
 
 mod failure;
+mod history;
 mod item;
 mod library;
 mod links;

@@ -147,7 +147,7 @@ async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken,
 
 fn router(config: &Config, publisher: &Publisher) -> Router {
     let publish = Configured::new(Arc::new(publisher.clone()), config.channels.clone());
-    crate::http::router(Arc::new(publish), config.limits.of_routes())
+    crate::http::router(Arc::new(publish), Arc::new(publisher.clone()), config.limits.of_routes())
         .fallback(not_found)
         .layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }

@@ -3,6 +3,7 @@
 //! One lock over all of it, and messages are passed on while it is held: that is what makes a publish one step, and its
 //! order the order in which connections see it. Nothing outlives the process; the next one has another epoch.
 
+mod channels;
 mod history;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};

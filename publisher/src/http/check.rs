@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use serde_json::value::RawValue;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
@@ -71,6 +73,25 @@ pub(super) fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result
         return Err(Problem::reserved(field, detail));
     }
     Ok(channel)
+}
+
+/// The same, by its place in a path.
+pub(super) fn channel_of_path(path: Result<Path<String>, PathRejection>) -> Result<Channel, Problem> {
+    channel("channel", &name_of_path(path)?)
+}
+
+/// A channel that may be read.
+pub(super) fn readable_channel_of_path(path: Result<Path<String>, PathRejection>) -> Result<Channel, Problem> {
+    let channel = Channel::parse(&name_of_path(path)?).map_err(|error| Problem::channel("channel", error))?;
+    if channel.is_reserved() {
+        return Err(Problem::not_granted("channel"));
+    }
+    Ok(channel)
+}
+
+fn name_of_path(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(name) = path.map_err(|_| Problem::invalid("channel", "channel is not percent-encoded UTF-8"))?;
+    Ok(name)
 }
 
 fn event_name(name: &str, limits: &Limits) -> Result<(), Problem> {

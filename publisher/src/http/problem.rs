@@ -110,6 +110,14 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "reserved-name", "reserved name").field(field).detail(detail)
     }
 
+    /// 403: a channel that only an operator may read.
+    #[must_use]
+    pub fn not_granted(field: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "channel-not-granted", "channel not granted")
+            .detail("channels beginning sse. are the cluster's own")
+            .field(field)
+    }
+
     /// 400: not a channel name.
     #[must_use]
     pub fn channel(field: impl Into<Cow<'static, str>>, error: ChannelError) -> Self {

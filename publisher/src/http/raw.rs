@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use http::Uri;
-use shared::channel::Channel;
 
 use super::check::{self, Draft};
 use super::fields::{Order, Target};
@@ -21,19 +20,12 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Answer, Problem> {
     let (head, body) = request.into_parts();
-    let channel = channel(path).map_err(|problem| service.refused(false, problem))?;
+    let channel = check::channel_of_path(path).map_err(|problem| service.refused(false, problem))?;
     let draft = draft(&head.uri).map_err(|problem| service.refused(false, problem))?;
     let ephemeral = draft.ephemeral;
     let publication = with_data(draft, body, &service.limits).await;
     let publication = publication.map_err(|problem| service.refused(ephemeral, problem))?;
     service.carry_out(Order { target: Target::One(channel), publication }).await
-}
-
-fn channel(path: Result<Path<String>, PathRejection>) -> Result<Channel, Problem> {
-    match path {
-        Ok(Path(name)) => check::channel("channel", &name),
-        Err(_) => Err(Problem::invalid("channel", "channel is not percent-encoded UTF-8")),
-    }
 }
 
 fn draft(uri: &Uri) -> Result<Draft, Problem> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpool_redis::{Connection, Manager, Pool, PoolError, QueueMode, Runtime, TimeoutType, Timeouts};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, QueueMode, Runtime, Timeouts};
 use redis::aio::MultiplexedConnection;
 use shared::redis::{Client, ClientError, describe};
 use tokio::time::{Instant, timeout_at};
@@ -47,25 +47,32 @@ impl Links {
     }
 
     /// A connection that answered just now. The failure is one before anything was sent.
+    ///
+    /// Something on the way, such as a NAT, may have forgotten a connection that was idle: nothing on it is answered or
+    /// refused. Where one hangs the others do, so half of the time is for all of them, and the rest for a new one.
     pub(super) async fn lend(&self, deadline: Instant) -> Result<Link, Failure> {
-        let rest = deadline.saturating_duration_since(Instant::now());
-        // One that hangs may not use up what another needs.
-        let recycle = rest.min(self.timeout / 3);
-        let timeouts =
-            Timeouts { wait: Some(rest), create: Some(rest.min(self.connect_timeout)), recycle: Some(recycle) };
-        match timeout_at(deadline, self.pool.timeout_get(&timeouts)).await {
-            Ok(Ok(connection)) => Ok(Link(connection)),
-            Ok(Err(PoolError::Backend(error))) => Err(Failure::of(&error)),
-            Ok(Err(PoolError::Timeout(TimeoutType::Wait))) => {
-                let reason = format!("all {MAX_LINKS} connections were busy until the deadline");
-                Err(Failure::away(reason))
+        let idle = self.pool.status().available > 0;
+        let for_idle = deadline.checked_sub(self.timeout / 2).filter(|_| idle);
+        if let Some(for_idle) = for_idle {
+            match timeout_at(for_idle, self.lend_one()).await {
+                Ok(result) => return result,
+                Err(_) => _ = self.pool.retain(|_, _| false),
             }
-            Ok(Err(PoolError::Timeout(_))) | Err(_) => {
-                // Where one hangs the others do, and would keep the next calls from a new one.
-                self.pool.retain(|_, _| false);
-                Err(Failure::late())
-            }
-            Ok(Err(error)) => Err(Failure::away(error.to_string())),
+        }
+        timeout_at(deadline, self.lend_one()).await.unwrap_or_else(|_| Err(Failure::late()))
+    }
+
+    async fn lend_one(&self) -> Result<Link, Failure> {
+        let timeouts = Timeouts {
+            wait: Some(self.timeout),
+            create: Some(self.connect_timeout.min(self.timeout)),
+            recycle: Some(self.timeout / 2),
+        };
+        match self.pool.timeout_get(&timeouts).await {
+            Ok(connection) => Ok(Link(connection)),
+            Err(PoolError::Backend(error)) => Err(Failure::of(&error)),
+            Err(PoolError::Timeout(_)) => Err(Failure::late()),
+            Err(error) => Err(Failure::away(error.to_string())),
         }
     }
 

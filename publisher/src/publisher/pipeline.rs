@@ -31,10 +31,10 @@ const MAX_COMMANDS: usize = 500;
 /// far within the deadline, and little has to be repeated or is held twice in memory.
 const MAX_BYTES: usize = 4 << 20;
 /// Tries within one deadline.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// Longest pause before the second try; twice that before the third. The pause is any part of it, so that those who
 /// failed together do not come back together.
-const BACKOFF: Duration = Duration::from_millis(50);
+pub(super) const BACKOFF: Duration = Duration::from_millis(50);
 
 /// Publishes in this order; an outcome each, in order.
 pub(super) async fn publish(inner: &Inner, batch: Vec<(Channel, Publication)>) -> Vec<Result<Receipt, PublishError>> {
@@ -79,7 +79,7 @@ async fn publish_some(inner: &Inner, items: &mut [Item]) -> Result<(), PublishEr
     Ok(())
 }
 
-fn jittered(longest: Duration) -> Duration {
+pub(super) fn jittered(longest: Duration) -> Duration {
     longest.mul_f64(fastrand::f64())
 }
 
@@ -126,7 +126,7 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
     Err(failure)
 }
 
-async fn load_again(inner: &Inner, missed: &library::Loaded, deadline: Instant) -> Result<(), Failure> {
+pub(super) async fn load_again(inner: &Inner, missed: &library::Loaded, deadline: Instant) -> Result<(), Failure> {
     let loading = inner.library.load_again(missed, &inner.client, &inner.keys);
     timeout_at(deadline, loading).await.unwrap_or_else(|_| Err(Failure::late()))
 }
@@ -191,5 +191,76 @@ async fn count_receivers(link: &mut Link, channels: &[&str], deadline: Instant) 
     match timeout_at(deadline, count.query_async(link.connection())).await {
         Ok(Ok(counts)) => counts,
         _ => HashMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::ServerErrorKind;
+
+    use super::super::item::OwnKeys;
+    use super::*;
+    use shared::keys::Keys;
+
+    fn items(publications: impl IntoIterator<Item = Publication>) -> Vec<Item> {
+        let (channel, own_keys) = (Channel::parse("a").unwrap(), OwnKeys::new(Duration::from_secs(3)));
+        publications.into_iter().map(|p| Item::new(&channel, p, &Keys::default(), &own_keys)).collect()
+    }
+
+    fn durable() -> Publication {
+        Publication::new("x")
+    }
+
+    fn published(seq: u64) -> RedisResult<Value> {
+        let text = |text: &str| Value::BulkString(text.into());
+        Ok(Value::Array(vec![text(&format!("1-{seq}")), Value::Int(0), Value::Int(0), text("abc")]))
+    }
+
+    fn missing() -> RedisResult<Value> {
+        Err((redis::ErrorKind::Server(ServerErrorKind::NoScript), "no matching script").into())
+    }
+
+    /// Which of `items` are still open once these answers are taken, and which have failed.
+    fn open_and_failed(items: &mut [Item], answers: Vec<RedisResult<Value>>) -> [Vec<usize>; 2] {
+        let taken = take(&mut items.iter_mut().collect::<Vec<_>>(), answers, 1);
+        let places = |wanted: fn(&Item) -> bool| (0..items.len()).filter(|place| wanted(&items[*place])).collect();
+        let open: Vec<usize> = places(|item| item.outcome.is_none());
+        assert_eq!(taken.failure.is_some_and(|failure| failure.no_functions), !open.is_empty());
+        [open, places(|item| matches!(item.outcome, Some(Err(_))))]
+    }
+
+    #[test]
+    fn only_events_that_no_later_one_overtook_are_sent_again() {
+        let mut items = items([durable(), durable(), durable(), durable().ephemeral(), durable()]);
+        // Somebody loaded the functions after the first, and flushed them after the second.
+        let answers = vec![missing(), published(1), missing(), Ok(Value::Int(7)), missing()];
+        assert_eq!(open_and_failed(&mut items, answers), [vec![2, 4], vec![0]]);
+        assert_eq!(items[3].outcome.as_ref().unwrap().as_ref().unwrap().receivers, 7);
+    }
+
+    #[test]
+    fn an_answer_that_is_none_of_ours_is_the_brokers_error() {
+        let mut items = items([durable(), durable().ephemeral()]);
+        let answers = vec![Ok(Value::Okay), Ok(Value::BulkString(b"x".to_vec()))];
+        assert_eq!(open_and_failed(&mut items, answers), [vec![], vec![0, 1]]);
+        for item in items {
+            assert!(matches!(item.outcome, Some(Err(PublishError::Rejected { .. }))), "{:?}", item.outcome);
+        }
+    }
+
+    #[test]
+    fn pipelines_have_their_bounds_and_at_least_one_event() {
+        let of_bytes = |bytes: usize, count: usize| items(vec![Publication::new(vec![0; bytes]); count]);
+        assert_eq!(first_pipeline(&of_bytes(0, 501)), 500);
+        assert_eq!(first_pipeline(&of_bytes(0, 3)), 3);
+        assert_eq!(first_pipeline(&of_bytes(MAX_BYTES / 4, 9)), 3);
+        assert_eq!(first_pipeline(&of_bytes(MAX_BYTES, 2)), 1);
+    }
+
+    #[test]
+    fn pauses_are_any_part_of_the_longest() {
+        let pauses: Vec<_> = (0..1_000).map(|_| jittered(BACKOFF)).collect();
+        assert!(pauses.iter().all(|pause| *pause <= BACKOFF));
+        assert!(pauses.iter().any(|pause| *pause < BACKOFF / 4) && pauses.iter().any(|pause| *pause > BACKOFF / 4 * 3));
     }
 }

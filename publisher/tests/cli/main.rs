@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod drain;
+mod history;
 mod listen;
 mod outage;
 mod pipe;

@@ -1,7 +1,10 @@
-//! Whatever is sent: no panic, no 5xx, and what is published is an envelope that gateways read as one.
+//! Whatever is sent: no panic, no 5xx, what is published is an envelope that gateways read as one, and what is read is JSON.
+
+use std::collections::HashMap;
 
 use axum::body::Body;
-use http::Request;
+use http::{Method, Request};
+use serde_json::value::RawValue;
 use shared::envelope::Envelope;
 
 use crate::support::*;
@@ -76,6 +79,16 @@ impl Random {
         }
     }
 
+    /// A cursor, now and then damaged.
+    fn cursor(&mut self) -> String {
+        let mut cursor = format!("{}-{}_abcde", self.below(9_999), self.below(2)).into_bytes();
+        if self.below(2) == 0 {
+            let i = self.below(cursor.len());
+            cursor[i] = b"0123456789-_~.+%"[self.below(16)];
+        }
+        String::from_utf8(cursor).unwrap()
+    }
+
     /// Percent-encoded, since a URL has no other way to hold any byte.
     fn escaped(&mut self) -> String {
         self.bytes().iter().map(|byte| format!("%{byte:02X}")).collect()
@@ -86,10 +99,19 @@ impl Random {
 async fn never_a_5xx_nor_a_panic() {
     let server = Server::new();
     let mut random = Random(0x5EED);
-    let (mut right, mut wrong) = (0, 0);
+    let (mut right, mut wrong, mut read) = (0, 0, 0);
     for _ in 0..20_000 {
-        let uri = match random.below(7) {
+        let (mut method, mut is_json) = (Method::POST, false);
+        let uri = match random.below(9) {
             0..=2 => "/publish".to_owned(),
+            7 => {
+                (method, is_json) = (Method::GET, true);
+                format!("/channels/a/events?after={}&{}", random.cursor(), random.escaped())
+            }
+            8 => {
+                method = Method::DELETE;
+                format!("/channels/x{}", random.escaped())
+            }
             3 => format!("/channels/a/events?event={}&{}", random.escaped(), random.escaped()),
             4 => format!("/channels/x{}/events", random.escaped()),
             5 => format!("/api/sse/notify?userId=1&message={}", random.escaped()),
@@ -98,9 +120,15 @@ async fn never_a_5xx_nor_a_panic() {
         let content_type = [JSON, JSON, NDJSON, FORM, "text/plain"][random.below(5)];
         let body = random.bytes();
         let about = format!("{uri} {content_type} {:?}", body.escape_ascii().to_string());
-        let request = Request::post(uri).header("content-type", content_type).body(Body::from(body)).unwrap();
-        let response = server.send(request).await;
+        let request = Request::builder().method(method).uri(uri).header("content-type", content_type);
+        let response = server.send(request.body(Body::from(body)).unwrap()).await;
         assert!(response.status.is_success() || response.status.is_client_error(), "{about}: {response:?}");
+        if is_json && response.status.is_success() {
+            // Numbers may be larger than any type.
+            let page: HashMap<String, &RawValue> = serde_json::from_str(&response.body).unwrap();
+            let events: Vec<&RawValue> = serde_json::from_str(page["events"].get()).unwrap();
+            read += events.len();
+        }
         let asked = server.asked();
         for (channel, publication) in &asked {
             assert!(!channel.starts_with("sse."), "{about}");
@@ -115,4 +143,5 @@ async fn never_a_5xx_nor_a_panic() {
         }
     }
     assert!(right > 500 && wrong > 500, "the generator hits both sides: {right} right, {wrong} wrong");
+    assert!(read > 500, "{read} events read");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::get;
+use axum::routing::{get, put};
 use http::{Method, Request};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use publisher::http::{Limits, not_found};
@@ -21,27 +21,37 @@ fn request(method: Method, uri: &str) -> Request<Body> {
 async fn other_methods_are_405_with_allow() {
     let server = Server::new();
     let expected = r#"method-not-allowed","title":"method not allowed","status":405,"detail":"this path takes other methods, the allow header lists them"}"#;
-    for uri in ["/publish", "/channels/c/events", "/api/sse/notify"] {
-        for method in [Method::GET, Method::PUT, Method::DELETE] {
+    for (uri, allow) in [
+        ("/publish", "POST"),
+        ("/channels/c/events", "POST,GET,HEAD"),
+        ("/channels/c", "DELETE"),
+        ("/api/sse/notify", "POST"),
+    ] {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            if allow.contains(method.as_str()) {
+                continue;
+            }
             let response = server.send(request(method, uri)).await;
             response.is_problem(expected);
-            assert_eq!(response.header("allow"), Some("POST"), "{uri}");
+            assert_eq!(response.header("allow"), Some(allow), "{uri}");
         }
     }
+    assert_eq!((server.asked(), server.requests()), (vec![], vec![]));
 }
 
 #[tokio::test]
 async fn others_may_serve_other_methods_and_paths() {
     let others = Router::new()
-        .route("/channels/{channel}/events", get(async || "history"))
+        .route("/channels/{channel}/events", put(async || "replaced"))
         .route("/channels/{channel}", get(async || "state"));
     let server = Server::new().mounted_in(|router| router.merge(others).fallback(not_found));
-    server.send(request(Method::GET, "/channels/c/events")).await.is_ok("text/plain; charset=utf-8", "history");
+    server.send(request(Method::PUT, "/channels/c/events")).await.is_ok("text/plain; charset=utf-8", "replaced");
     server.send(request(Method::GET, "/channels/c")).await.is_ok("text/plain; charset=utf-8", "state");
     assert_eq!(server.send(request(Method::POST, "/channels/c/events")).await.status, 200);
-    let put = server.send(request(Method::PUT, "/channels/c/events")).await;
-    assert_eq!((put.status.as_u16(), put.header("content-type")), (405, Some("application/problem+json")));
-    assert_eq!(put.header("allow"), Some("POST,GET,HEAD"));
+    assert_eq!(server.send(request(Method::DELETE, "/channels/c")).await.status, 200);
+    let patch = server.send(request(Method::PATCH, "/channels/c/events")).await;
+    assert_eq!((patch.status.as_u16(), patch.header("content-type")), (405, Some("application/problem+json")));
+    assert_eq!(patch.header("allow"), Some("POST,GET,HEAD,PUT"));
     let unknown = server.send(request(Method::POST, "/publishes")).await;
     unknown.is_problem(r#"not-found","title":"not found","status":404,"detail":"no resource has this path"}"#);
 }

@@ -10,9 +10,10 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use publisher::http::{Limits, router};
-use publisher::{Publication, Publish, PublishError, Receipt};
+use publisher::{Channels, HistoryEntry, HistoryPage, LastEvent, Publication, Publish, PublishError, Receipt};
 use shared::channel::Channel;
-use shared::cursor::CursorPart;
+use shared::cursor::{CursorPart, Tag};
+use shared::envelope::Payload;
 use shared::position::Position;
 use tower::ServiceExt;
 
@@ -20,8 +21,8 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Writes down every publication. The n-th durable one gets position `n-0` and the tag `abcde`. Channels beginning `down`
-/// are not available, those beginning `user:nobody` have no receivers, all others two.
+/// Writes down every publication, and what was read and erased. The n-th durable one gets position `n-0` and the tag
+/// `abcde`. Channels beginning `down` are not available, those beginning `user:nobody` have no receivers, all others two.
 #[derive(Default)]
 pub(crate) struct Fake {
     state: Mutex<State>,
@@ -33,6 +34,16 @@ struct State {
     asked: Vec<(String, Publication)>,
     once: HashMap<(String, String), Position>,
     last: u64,
+    held: HashMap<String, Held>,
+    /// What was read and erased, in words.
+    requests: Vec<String>,
+}
+
+/// What is remembered of one channel.
+#[derive(Default)]
+struct Held {
+    entries: Vec<HistoryEntry>,
+    last: Option<LastEvent>,
 }
 
 impl Publish for Fake {
@@ -48,10 +59,7 @@ impl Publish for Fake {
 impl State {
     fn publish(&mut self, channel: &str, publication: Publication) -> Result<Receipt, PublishError> {
         self.asked.push((channel.to_owned(), publication.clone()));
-        if self.down || channel.starts_with("down") {
-            let retry_after = Duration::from_millis(1_500);
-            return Err(PublishError::Unavailable { reason: "no connection".into(), retry_after });
-        }
+        self.check(channel)?;
         let receivers = if channel.starts_with("user:nobody") { 0 } else { 2 };
         if publication.ephemeral {
             return Ok(Receipt { position: None, cursor: None, receivers, duplicate: false });
@@ -63,12 +71,60 @@ impl State {
         self.last += 1;
         let position = Position { ms: self.last, seq: 0 };
         self.once.extend(key.map(|key| (key, position)));
+        let held = self.held.entry(channel.to_owned()).or_default();
+        let previous = held.last.map_or(Position::ZERO, |last| last.position);
+        held.last = Some(LastEvent { position, ended: Payload::parse(&publication.payload).is_end() });
+        held.entries.push(HistoryEntry { position, previous, payload: publication.payload });
         Ok(receipt(position, receivers, false))
+    }
+
+    fn check(&self, channel: &str) -> Result<(), PublishError> {
+        if !self.down && !channel.starts_with("down") {
+            return Ok(());
+        }
+        let retry_after = Duration::from_millis(1_500);
+        Err(PublishError::Unavailable { reason: "no connection".into(), retry_after })
+    }
+
+    fn history(&mut self, channel: &str, after: Position, limit: usize) -> Result<HistoryPage, PublishError> {
+        self.requests.push(format!("read {channel} after {after}, {limit}"));
+        self.check(channel)?;
+        let (entries, last) = self.held.get(channel).map(|held| (held.entries.clone(), held.last)).unwrap_or_default();
+        let entries = entries.into_iter().filter(|entry| entry.position > after).collect();
+        let clock = Position { ms: self.last, seq: 0 };
+        let mut page = HistoryPage { clock, time_ms: self.last, tag: tag(), last, entries, more: false };
+        page.cut(limit);
+        Ok(page)
+    }
+
+    fn erase(&mut self, channel: &str) -> Result<bool, PublishError> {
+        self.requests.push(format!("erase {channel}"));
+        self.check(channel)?;
+        Ok(self.held.get_mut(channel).is_some_and(|held| held.entries.drain(..).count() > 0))
     }
 }
 
+impl Channels for Fake {
+    fn history<'a>(
+        &'a self,
+        channel: &'a Channel,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<HistoryPage, PublishError>> {
+        std::future::ready(self.state.lock().unwrap().history(channel.as_str(), after, limit)).boxed()
+    }
+
+    fn erase<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<bool, PublishError>> {
+        std::future::ready(self.state.lock().unwrap().erase(channel.as_str())).boxed()
+    }
+}
+
+fn tag() -> Tag {
+    "abcde".parse().unwrap()
+}
+
 fn receipt(position: Position, receivers: u64, duplicate: bool) -> Receipt {
-    let cursor = CursorPart { partition: None, position, tag: "abcde".parse().unwrap() };
+    let cursor = CursorPart { partition: None, position, tag: tag() };
     Receipt { position: Some(position), cursor: Some(cursor), receivers, duplicate }
 }
 
@@ -93,7 +149,7 @@ impl Server {
 
     pub(crate) fn with(limits: Limits) -> Self {
         let fake = Arc::new(Fake::default());
-        let router = router(Arc::clone(&fake) as Arc<dyn Publish>, limits);
+        let router = router(Arc::clone(&fake) as Arc<dyn Publish>, Arc::clone(&fake) as Arc<dyn Channels>, limits);
         Self { fake, router }
     }
 
@@ -130,17 +186,35 @@ impl Server {
         std::mem::take(&mut self.fake.state.lock().unwrap().asked)
     }
 
+    /// Puts a payload into the history as it is, as others do who write to the broker themselves.
+    pub(crate) fn put(&self, channel: &str, payload: &[u8]) {
+        let publication = Publication::new(payload.to_vec());
+        self.fake.state.lock().unwrap().publish(channel, publication).unwrap();
+        self.asked();
+    }
+
+    /// The oldest entries go.
+    pub(crate) fn trim(&self, channel: &str, count: usize) {
+        self.fake.state.lock().unwrap().held.get_mut(channel).unwrap().entries.drain(..count);
+    }
+
+    /// What was read and erased since the last time, in order and in words.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.fake.state.lock().unwrap().requests)
+    }
+
     /// Posts to `/publish`, and expects this problem and nothing published.
     pub(crate) async fn refuses(&self, body: &str, expected: &str) {
         self.refuses_request(post("/publish", JSON, body.to_owned()), expected).await;
     }
 
-    /// Expects this problem, and nothing published. `expected` has the body, less the prefix of its type.
+    /// Expects this problem, and nothing published, read or erased. `expected` has the body, less the prefix of its type.
     pub(crate) async fn refuses_request(&self, request: Request<Body>, expected: &str) {
         let uri = request.uri().to_string();
         let response = self.send(request).await;
         response.is_problem(expected);
         assert_eq!(self.asked(), [], "nothing may be published: {uri}");
+        assert_eq!(self.requests(), [""; 0], "nothing may be read or erased: {uri}");
     }
 }
 

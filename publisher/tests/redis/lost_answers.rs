@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use publisher::{Event, Once};
 use testkit::RedisServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::support::*;
 
@@ -19,6 +21,8 @@ struct Proxy {
     limit: Arc<AtomicUsize>,
     /// How many connections it cuts once it is armed.
     cuts: Arc<AtomicUsize>,
+    /// Connections of another era than this are forgotten: they stay open, and nothing passes.
+    era: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -30,17 +34,24 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let limit = Arc::new(AtomicUsize::new(NEVER));
         let cuts = Arc::new(AtomicUsize::new(1));
-        let (limit_there, cuts_there, to) = (Arc::clone(&limit), Arc::clone(&cuts), server.port());
+        let era = Arc::new(AtomicUsize::new(0));
+        let (limit_there, cuts_there, era_there) = (Arc::clone(&limit), Arc::clone(&cuts), Arc::clone(&era));
+        let to = server.port();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut links = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
-                links.spawn(pass(client, server, Arc::clone(&limit_there), Arc::clone(&cuts_there)));
+                let (limit, cuts, era) = (Arc::clone(&limit_there), Arc::clone(&cuts_there), Arc::clone(&era_there));
+                links.spawn(async move {
+                    let born = era.load(Ordering::SeqCst);
+                    let remembered = || era.load(Ordering::SeqCst) == born;
+                    pass(client, server, &limit, &cuts, remembered).await;
+                });
             }
         });
-        Self { port, limit, cuts, _task: task }
+        Self { port, limit, cuts, era, _task: task }
     }
 
     fn url(&self) -> String {
@@ -52,19 +63,33 @@ impl Proxy {
         self.limit.store(bytes, Ordering::SeqCst);
     }
 
+    /// Forgets all connections there are.
+    fn forget(&self) {
+        self.era.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn has_cut(&self) -> bool {
         self.limit.load(Ordering::SeqCst) == NEVER
     }
 }
 
-async fn pass(mut client: TcpStream, mut server: TcpStream, limit: Arc<AtomicUsize>, cuts: Arc<AtomicUsize>) {
+async fn pass(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    limit: &AtomicUsize,
+    cuts: &AtomicUsize,
+    remembered: impl Fn() -> bool,
+) {
     // Small enough that a pipeline comes in many parts, large enough that a single command comes in one.
-    let (mut from_client, mut from_server) = ([0; 4_096], [0; 65_536]);
+    let (mut from_client, mut from_server) = (vec![0; 4_096], vec![0; 65_536]);
     let mut passed = 0;
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Ok(length @ 1..) = read else { return };
+                if !remembered() {
+                    continue;
+                }
                 let bytes = &from_client[..length];
                 server.write_all(bytes).await.unwrap();
                 let text = String::from_utf8_lossy(bytes);
@@ -191,4 +216,27 @@ async fn three_tries_and_no_more() {
         assert_eq!(outcome.is_ok(), published, "{outcome:?}");
     }
     assert_eq!(payloads(&server, "sse:a").await.len(), 2, "each was published once, told or not");
+}
+
+#[tokio::test]
+async fn idle_connections_that_something_on_the_way_forgot() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::new(&server).await;
+    let publisher = connect_with_deadline(&proxy.url(), 1_000).await;
+    let a = channel("a");
+    let at_once = || futures_util::future::join_all((0..10).map(|number| publisher.publish(&a, numbered(number))));
+    assert!(at_once().await.iter().all(Result::is_ok));
+    for many in [false, true] {
+        proxy.forget();
+        if many {
+            let outcomes = at_once().await;
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        } else {
+            publisher.publish(&a, numbered(0)).await.unwrap();
+            // One of them is enough to know of all.
+            let start = Instant::now();
+            assert!(at_once().await.iter().all(Result::is_ok));
+            assert!(start.elapsed() < Duration::from_millis(450), "{:?}", start.elapsed());
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod access;
 mod batch;
 mod broken;
 mod errors;
+mod history;
 mod lost_answers;
 mod receipts;
 mod support;

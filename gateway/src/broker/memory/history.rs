@@ -94,9 +94,14 @@ impl History {
             self.last = None;
         }
         if self.entries_expire <= now {
-            removed += self.remove(self.entries.len());
+            removed += self.clear();
         }
         removed
+    }
+
+    /// Removes all entries; the last position stays.
+    pub(super) fn clear(&mut self) -> Size {
+        self.remove(self.entries.len())
     }
 
     /// When something here expires next; `None` where nothing is left to remember.

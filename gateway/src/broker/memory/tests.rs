@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use publisher::{ONCE_TTL, Once};
+use publisher::{Channels as _, HistoryPage, LastEvent, ONCE_TTL, Once};
 
 use super::*;
 use crate::broker::Last;
@@ -36,6 +36,14 @@ impl World {
 
     fn entries(&self, name: &str) -> Vec<Entry> {
         self.broker.read(&channel(name), Position::ZERO, 100_000).now_or_never().unwrap().unwrap().entries
+    }
+
+    fn page(&self, name: &str, after: Position, limit: usize) -> HistoryPage {
+        self.broker.history(&channel(name), after, limit).now_or_never().unwrap().unwrap()
+    }
+
+    fn erase(&self, name: &str) -> bool {
+        self.broker.erase(&channel(name)).now_or_never().unwrap().unwrap()
     }
 
     fn sweep(&self) {
@@ -223,4 +231,74 @@ fn an_old_clock_is_raised_by_a_read() {
     assert_eq!(clock(&world), position);
     world.pass(1);
     assert_eq!(clock(&world), Position { ms: position.ms + 60_001, seq: 0 });
+}
+
+#[test]
+fn a_page_of_history() {
+    let world = World::new(MemoryLimits::default());
+    let positions: Vec<_> = (0..5).map(|_| world.position("a")).collect();
+    world.publish("b", Publication::new("x"));
+    let told =
+        |page: &HistoryPage| page.entries.iter().map(|entry| (entry.position, entry.previous)).collect::<Vec<_>>();
+    let page = world.page("a", positions[0], 2);
+    assert_eq!(told(&page), [(positions[1], positions[0]), (positions[2], positions[1])]);
+    assert!(page.more);
+    assert_eq!((page.last, page.time_ms), (Some(LastEvent { position: positions[4], ended: false }), 1_000_000));
+    assert!(page.clock > positions[4], "that of all channels");
+    let page = world.page("a", positions[2], 2);
+    assert_eq!((told(&page).len(), page.more), (2, false));
+    assert_eq!((told(&world.page("a", positions[4], 2)).len(), world.page("none", Position::ZERO, 2).last), (0, None));
+    assert!(!world.broker.lock().channels.contains_key(&channel("none")), "reading leaves nothing behind");
+    // What expired is not shown, though the sweep has not come yet.
+    world.pass(3_600_000);
+    let page = world.page("a", Position::ZERO, 2);
+    assert_eq!((told(&page).len(), page.more), (0, false));
+    assert!(page.last.is_some());
+}
+
+#[test]
+fn what_is_erased_is_gone_but_for_the_last_position_and_once_keys() {
+    let world = World::new(MemoryLimits::default());
+    assert!(!world.erase("a"));
+    assert!(world.broker.lock().channels.is_empty(), "erasing leaves nothing behind");
+    world.position("a");
+    let first = world.publish("a", once("k"));
+    let other = world.position("b");
+    assert!(world.erase("a"));
+    world.check();
+    assert!(!world.erase("a"));
+    let page = world.page("a", Position::ZERO, 10);
+    assert_eq!((page.entries.len(), page.last.map(|last| last.position)), (0, first.position));
+    assert_eq!(world.entries("b")[0].stamp.position, other);
+    assert!(world.publish("a", once("k")).duplicate);
+    let next = world.position("a");
+    let stamp = Stamp { position: next, previous: first.position.unwrap() };
+    assert_eq!(world.entries("a").iter().map(|entry| entry.stamp).collect::<Vec<_>>(), [stamp]);
+    world.pass(3_600_000);
+    assert!(!world.erase("a"), "it has expired before");
+    world.pass(WEEK_MS);
+    world.sweep();
+    assert!(world.broker.lock().channels.is_empty());
+}
+
+#[test]
+fn erasing_gives_all_of_it_back() {
+    let most = 2_000;
+    let limits = MemoryLimits { max_bytes: most * (1 + history::ENTRY_OVERHEAD), ..MemoryLimits::default() };
+    let world = World::new(limits);
+    let publish = |name: &str, count: usize| {
+        let publication = Publication { history: NonZeroU32::new(u32::MAX), ..Publication::new("x") };
+        for _ in 0..count {
+            world.publish(name, publication.clone());
+        }
+    };
+    for count in [OLDEST_SLACK + 1, 1, most, OLDEST_SLACK + 1] {
+        publish("a", count);
+        assert!(world.erase("a"));
+        world.check();
+        assert_eq!(world.broker.lock().size, Size::default());
+    }
+    // Places of what was erased do not push out what came later.
+    publish("b", most);
+    assert_eq!(world.entries("b").len(), most);
 }
