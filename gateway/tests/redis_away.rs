@@ -227,6 +227,25 @@ async fn flushed_data_and_functions_are_another_life() {
 }
 
 #[tokio::test]
+async fn a_full_redis_keeps_nobody_out() {
+    let redis = RedisServer::builder().config("maxmemory-policy noeviction").start().await;
+    let gateway = Gateway::on(&redis).start().await;
+    let mut old = open(&gateway, "/events?channel=a").await;
+    redis.cli(&["SET", "ballast", &"x".repeat(100_000)]).await;
+    assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await, "OK");
+    let refused = redis.cli(&["FCALL", "sse_publish", "1", "sse:a", "x"]).await;
+    assert!(refused.starts_with("OOM"), "{refused}");
+    let mut new = open(&gateway, "/events?channel=a&channel=b").await;
+    assert_eq!(redis.cli(&["PUBLISH", "sse:a", "ephemeral"]).await, "1");
+    assert_eq!(old.data().await.as_deref(), Some("ephemeral"));
+    assert_eq!(new.data().await.as_deref(), Some("ephemeral"));
+    assert_eq!(gateway.metric("sse_gateway_broker_sessions_ended_total{reason=\"failed\"}").await, 0.0);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    publish(&redis, "durable").await;
+    assert_eq!(new.data().await.as_deref(), Some("durable"));
+}
+
+#[tokio::test]
 async fn a_stopping_node_leaves_nothing_behind() {
     let redis = RedisServer::start().await;
     let gateway = Gateway::on(&redis).env("SSE_GATEWAY__DRAIN__GRACE", "0s").start().await;

@@ -1,9 +1,9 @@
 //! The broker on Redis: Pub/Sub for what is live, Streams for history, one function call to tell the time.
 //!
-//! It runs on a thread of its own, so that a busy fan-out does not keep it from reading. There, [`run`](RedisBroker) holds
-//! one session after the other: [`session`] opens its two connections, [`hearing`] is what the Pub/Sub connection hears,
-//! and between two sessions it waits, [`backoff`] each time longer. It reconnects and resubscribes by itself: the client
-//! library's own way to do so loses channels.
+//! It runs on a thread of its own, so that a busy fan-out does not keep it from reading. There, `run` holds one session
+//! after the other: `session` opens its two connections, `hearing` is what the Pub/Sub connection hears, and between two
+//! sessions it waits, `backoff` each time longer. It reconnects and resubscribes by itself: the client library's own way to
+//! do so loses channels.
 
 mod backoff;
 mod hearing;

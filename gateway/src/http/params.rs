@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use http::StatusCode;
 use publisher::http::problem::Problem;
 use publisher::http::query;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -108,9 +107,7 @@ fn channels<'a>(
     for (i, name) in names.enumerate() {
         let channel = Channel::parse(name).map_err(|error| Problem::channel(field(i), error))?;
         if channel.is_reserved() {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "channel-not-granted", "channel not granted")
-                .detail("channels beginning sse. are the cluster's own")
-                .field(field(i)));
+            return Err(Problem::not_granted(field(i)));
         }
         if !seen.insert(channel.clone()) {
             continue;

@@ -205,6 +205,12 @@ pub fn first_error(error: &RedisError) -> RedisError {
     all.and_then(|errors| Some(RedisError::from(errors.first()?.1.clone()))).unwrap_or_else(|| error.clone())
 }
 
+/// Whether the server refused because it is full (`maxmemory`, and nothing that it may evict).
+#[must_use]
+pub fn is_out_of_memory(error: &RedisError) -> bool {
+    first_error(error).code() == Some("OOM")
+}
+
 /// What went wrong in a few words for people, without the library's own names for it.
 #[must_use]
 pub fn describe(error: &RedisError) -> String {
