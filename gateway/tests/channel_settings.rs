@@ -54,6 +54,18 @@ async fn an_ephemeral_channel_has_no_ids_and_refuses_once_and_end() {
     assert_eq!(stream.data().await.as_deref(), Some("again"));
     let written = String::from_utf8_lossy(&stream.bytes[before..]).into_owned();
     assert!(!written.contains("id:"), "{written}");
+    let published = "sse_publisher_publishes_total{kind=\"ephemeral\",result=\"ok\"}";
+    assert_eq!(gateway.metric(published).await, 2.0, "counted as what they became");
+}
+
+#[tokio::test]
+async fn a_notification_that_nobody_heard_is_not_said_to_be_kept() {
+    let gateway = Gateway::builder().config("[[channels]]\nprefix = \"user:\"\nephemeral = true").start().await;
+    let request = gateway.client.post(gateway.url("/api/sse/notify?userId=1&message=x"));
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 404);
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["detail"], "nobody is connected as that user, and events of that channel are not kept");
 }
 
 #[tokio::test]

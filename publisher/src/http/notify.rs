@@ -27,8 +27,12 @@ pub(super) async fn notify(State(service): State<Arc<Service>>, request: Request
     if receipt.receivers > 0 {
         return Ok(SENT);
     }
-    Err(Problem::new(StatusCode::NOT_FOUND, "nobody-connected", "nobody is connected as that user")
-        .detail("nobody is connected as that user; the event is kept in history all the same"))
+    let detail = match receipt.position {
+        Some(_) => "nobody is connected as that user; the event is kept in history all the same",
+        // By the channel's settings.
+        None => "nobody is connected as that user, and events of that channel are not kept",
+    };
+    Err(Problem::new(StatusCode::NOT_FOUND, "nobody-connected", "nobody is connected as that user").detail(detail))
 }
 
 async fn read(request: Request, limits: &Limits) -> Result<(Channel, Publication), Problem> {

@@ -100,7 +100,7 @@ impl Service {
     pub(super) async fn publish(&self, channel: &Channel, publication: Publication) -> Result<Receipt, PublishError> {
         let ephemeral = publication.ephemeral;
         let result = self.publish.publish(channel, publication).await;
-        self.metrics.count(ephemeral, outcome(&result));
+        self.count(ephemeral, &result);
         result
     }
 
@@ -114,9 +114,15 @@ impl Service {
         let kinds: Vec<bool> = batch.iter().map(|(_, publication)| publication.ephemeral).collect();
         let results = self.publish.publish_batch(batch).await;
         for (ephemeral, result) in kinds.into_iter().zip(&results) {
-            self.metrics.count(ephemeral, outcome(result));
+            self.count(ephemeral, result);
         }
         results
+    }
+
+    /// An event is what it became: the channel's settings may have made it ephemeral.
+    fn count(&self, ephemeral: bool, result: &Result<Receipt, PublishError>) {
+        let ephemeral = result.as_ref().map_or(ephemeral, |receipt| receipt.position.is_none());
+        self.metrics.count(ephemeral, outcome(result));
     }
 }
 
