@@ -144,11 +144,11 @@ mod tests {
         let redis = shared::redis::Settings {
             password: Some("s3cret".to_owned()),
             prefix: "app".to_owned(),
-            ..shared::redis::Settings::new("rediss://me:hunter2@redis.example/2")
+            ..shared::redis::Settings::new("rediss://me:hunter2@redis.example")
         };
         let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
         assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
-        let line = "  publish   redis-cli -u rediss://me:***@redis.example:6379/2 PUBLISH app:user:42 hi\n";
+        let line = "  publish   redis-cli -u rediss://me:***@redis.example:6379 PUBLISH app:user:42 hi\n";
         assert!(text.contains(line), "{text}");
     }
 }

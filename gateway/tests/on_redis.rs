@@ -171,6 +171,42 @@ async fn valkey_carries_events_too() {
 }
 
 #[tokio::test]
+async fn a_channel_that_the_nodes_user_may_not_read_harms_no_other() {
+    let acl = "user gw on >pw ~* &sse.* &sse:user:* +@all";
+    let redis = RedisServer::builder().config(acl).start().await;
+    let url = redis.url().replace("redis://", "redis://gw:pw@");
+    let open_timeout = ("SSE_GATEWAY__LIMITS__OPEN_TIMEOUT", "500ms");
+    let gateway = Gateway::builder().args(&["--redis-url", &url]).env(open_timeout.0, open_timeout.1).start().await;
+    let mut allowed = open(&gateway, "/events?channel=user:1").await;
+    for path in ["/events?channel=forbidden", "/events?channel=user:1&channel=other"] {
+        let mut refused = gateway.stream(path).await;
+        assert_eq!((refused.status, refused.rest().await.len()), (200, 1), "retry, and the end");
+    }
+    let mut later = open(&gateway, "/events?channel=user:2").await;
+    redis.cli(&["PUBLISH", "sse:user:1", "one"]).await;
+    redis.cli(&["PUBLISH", "sse:user:2", "two"]).await;
+    assert_eq!(allowed.data().await.as_deref(), Some("one"));
+    assert_eq!(later.data().await.as_deref(), Some("two"));
+    assert_eq!(gateway.metric("sse_gateway_broker_sessions_ended_total{reason=\"failed\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_what_is_needed_is_told_at_the_start_and_no_secret_with_it() {
+    for (rights, config, wanted) in [
+        ("+@all", "rename-command HELLO \"\"", "unknown command 'HELLO'"),
+        ("+@all -multi", "maxclients 100", "NOPERM"),
+    ] {
+        let user = format!("user gw on >hunter2 ~* &* {rights}");
+        let server = RedisServer::builder().config(&user).config(config).start().await;
+        let url = server.url().replace("redis://", "redis://gw:hunter2@");
+        let exit = Gateway::builder().args(&["--redis-url", &url]).fail().await;
+        assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+        assert!(exit.errors.contains(wanted), "{}", exit.errors);
+        assert!(!exit.errors.contains("hunter2") && !exit.errors.contains("panicked"), "{}", exit.errors);
+    }
+}
+
+#[tokio::test]
 async fn user_password_and_tls() {
     let redis =
         RedisServer::builder().tls().config("user default off").config("user gw on >s3cret ~* &* +@all").start().await;

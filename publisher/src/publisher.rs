@@ -26,7 +26,9 @@ use shared::channel::Channel;
 use shared::keys::{Keys, KeysError};
 use shared::redis::start::{StartError, start};
 use shared::redis::{Client, ClientError, Settings};
+use tokio::time::timeout_at;
 
+use self::failure::Failure;
 use self::item::OwnKeys;
 use self::library::Library;
 use self::links::Links;
@@ -50,9 +52,9 @@ use crate::{Event, Publication, Publish, PublishError, Receipt};
 /// let receipt = publisher.publish(&user, Event::text("you have mail").named("notification")).await?;
 /// assert_eq!(receipt.receivers, 0, "nobody is connected; the event is kept in history");
 ///
-/// // A page can be handed this, and opens its stream right after the event.
+/// // What streams say as the event's id.
 /// let cursor = receipt.cursor.ok_or("durable events have a cursor")?;
-/// println!("/events?channel={user}&last_event_id={cursor}");
+/// println!("{cursor}");
 /// # assert_eq!(server.cli(&["XLEN", "sse:user:42"]).await, "1");
 /// # Ok(())
 /// # }
@@ -154,12 +156,22 @@ impl Publisher {
         outcomes
     }
 
-    /// Whether Redis answers now, within the deadline of every call.
+    /// Whether Redis could be published to now, within the deadline of every call: whether it tells the time, which a server
+    /// that takes no writes does not. Functions that are gone are loaded again.
     ///
     /// # Errors
     /// Why not, in a few words without secrets.
     pub async fn check(&self) -> Result<(), String> {
-        self.inner.links.check().await
+        let Inner { client, keys, links, library, .. } = &*self.inner;
+        let loaded = library.current();
+        let asked = match links.ask(&loaded.functions.clock(&keys.clock(0), None)).await {
+            Err(failure) if failure.no_functions => {
+                let loading = library.load_again(&loaded, client, keys);
+                timeout_at(links.deadline(), loading).await.unwrap_or_else(|_| Err(Failure::late()))
+            }
+            answer => answer,
+        };
+        asked.map_err(Failure::into_reason)
     }
 
     /// Opens connections to the same server.

@@ -40,7 +40,7 @@ pub enum Interest {
 }
 
 /// Receiving end of the hub's queue. Unbounded, since it is filled under the hub's lock, which cannot wait; a broker empties
-/// it at all times, even while its server is away, and a channel adds at most two items for each linger.
+/// it whenever it does not wait for its server, which has deadlines, and a channel adds at most two items for each linger.
 pub type InterestQueue = mpsc::UnboundedReceiver<Interest>;
 
 /// An event on its way from a broker to the connections.
@@ -107,6 +107,9 @@ pub trait Sink: Send + Sync + 'static {
     /// The session of `partition` is over: nothing of it comes any more, and no channel is live, until the next
     /// [`session`](Self::session). Never said of a broker that lives in this process.
     fn lost(&self, partition: Partition, reason: Lost);
+
+    /// Everything that was wanted when the session of `partition` began is live: the broker is no longer away.
+    fn established(&self, partition: Partition);
 
     /// This node heard itself: everything published on its live channels up to `position` was passed on before.
     fn barrier(&self, partition: Partition, position: Position);

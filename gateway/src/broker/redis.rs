@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use shared::channel::Channel;
 use shared::keys::Keys;
 use shared::position::Position;
-use shared::redis::start::{StartError, start};
+use shared::redis::start::{StartError, check_push, start};
 use shared::redis::{Client, ClientError, Functions, Settings};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -33,6 +33,9 @@ use crate::metrics::BrokerMetrics;
 
 /// Bytes of the node's own name in its name in Redis, which has 64 at most.
 const MAX_NODE_NAME: usize = 48;
+
+/// Since when Redis is away, as the log has said; `None` while a session is established, and before the first.
+type Away = Option<Instant>;
 
 /// A single server is one partition.
 const PARTITION: Partition = 0;
@@ -72,6 +75,7 @@ impl RedisBroker {
     pub async fn connect(settings: &Settings, node: &str, metrics: BrokerMetrics) -> Result<Self, ConnectError> {
         let (client, keys) = (Client::new(settings)?, settings.keys()?);
         let started = start(&client, &keys).await?;
+        check_push(&client).await?;
         tracing::info!(address = client.address(), version = %started.version, "connected to Redis");
         Ok(Self {
             client,
@@ -93,8 +97,7 @@ impl RedisBroker {
     async fn sessions(&self, mut interest: InterestQueue, sink: Arc<dyn Sink>, stop: CancellationToken) {
         let mut wanted = Wanted::default();
         let mut backoff = Backoff::default();
-        // Since when Redis is away, once it was said; `None` while there is a session.
-        let mut away: Option<Instant> = None;
+        let mut away: Away = None;
         loop {
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
@@ -102,14 +105,10 @@ impl RedisBroker {
             };
             let ended = match opened {
                 Ok(session) => {
-                    if let Some(since) = away.take() {
-                        tracing::info!(address = self.client.address(), after = ?since.elapsed(), "Redis is back");
-                    }
-                    self.metrics.up.set(1.0);
                     *self.commands() = Some(session.commands());
                     let ended = tokio::select! {
                         () = stop.cancelled() => Ended::Stopped,
-                        ended = session.run(&mut wanted, &mut interest, &mut backoff) => ended,
+                        ended = session.run(&mut wanted, &mut interest, &mut backoff, &mut away) => ended,
                     };
                     *self.commands() = None;
                     self.metrics.up.set(0.0);
@@ -117,19 +116,20 @@ impl RedisBroker {
                 }
                 Err(ended) => ended,
             };
-            if matches!(ended, Ended::Stopped) {
+            if ended == Ended::Stopped {
                 return;
             }
-            self.tell(&ended, &mut away, &*sink);
+            self.metrics.session_ended(ended.reason());
+            sink.lost(PARTITION, if ended == Ended::Deaf { Lost::Deaf } else { Lost::Away });
+            self.is_away(&ended, &mut away);
             if !self.wait(backoff.next(), &mut wanted, &mut interest, &stop).await {
                 return;
             }
         }
     }
 
-    /// Says once that Redis is away, and each time why in the metrics.
-    fn tell(&self, ended: &Ended, away: &mut Option<Instant>, sink: &dyn Sink) {
-        self.metrics.session_ended(ended.reason());
+    /// The log speaks once for each time that Redis goes away.
+    fn is_away(&self, ended: &Ended, away: &mut Away) {
         let address = self.client.address();
         if away.is_some() {
             tracing::debug!(address, reason = %ended, "still no session with Redis");
@@ -137,7 +137,14 @@ impl RedisBroker {
         }
         *away = Some(Instant::now());
         tracing::warn!(address, reason = %ended, "lost the session with Redis; streams stay open, trying again");
-        sink.lost(PARTITION, if matches!(ended, Ended::Deaf) { Lost::Deaf } else { Lost::Away });
+    }
+
+    /// A session is established.
+    fn is_back(&self, away: &mut Away) {
+        self.metrics.up.set(1.0);
+        if let Some(since) = away.take() {
+            tracing::info!(address = self.client.address(), after = ?since.elapsed(), "Redis is back");
+        }
     }
 
     /// Waits before the next try, taking note of what the hub wants meanwhile. `false`: stop.

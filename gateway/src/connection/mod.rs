@@ -78,6 +78,8 @@ pub struct Connection {
     readers: Vec<Reader>,
     /// For each partition of its channels, by number: everything up to here was written, or lies before the beginning.
     cursor: Vec<CursorPart>,
+    /// For each part of `cursor`, the life of the data to which it belongs.
+    lives: Vec<u64>,
     format: Format,
     keep_alive: KeepAlive,
     rng: fastrand::Rng,
@@ -94,7 +96,8 @@ pub struct Connection {
 pub struct NotLive;
 
 impl Connection {
-    /// A fresh connection on `subscriptions`, all of them live, which begins at what its node has certainly heard.
+    /// A fresh connection on `subscriptions`, all of them live, which begins at what its node has certainly heard. It counts
+    /// as opened once `guard` was asked for.
     ///
     /// # Errors
     /// [`NotLive`]; ask again when the wakeup fired.
@@ -104,10 +107,10 @@ impl Connection {
         wakeup: &Arc<Wakeup>,
         subscriptions: Vec<Subscription>,
         request: &Request,
-        guard: Guard,
+        guard: impl FnOnce() -> Guard,
         mut rng: fastrand::Rng,
     ) -> Result<Self, NotLive> {
-        let cursor = beginning(hub, &subscriptions)?;
+        let (cursor, lives) = beginning(hub, &subscriptions)?;
         let now = Instant::now();
         let opening = opening(settings, request, &cursor, &mut rng);
         Ok(Self {
@@ -120,8 +123,9 @@ impl Connection {
             ended: false,
             format: request.format,
             cursor,
+            lives,
             rng,
-            guard,
+            guard: guard(),
         })
     }
 
@@ -145,7 +149,7 @@ impl Connection {
             return Next::End;
         }
         let closing = self.wakeup.is_closing();
-        self.follow_epoch();
+        self.follow_life();
         // Watermarks first, then the logs: the other way round an event could hide between the two.
         let watermarks = merge::watermarks(&self.hub, self.cursor.iter().map(number));
         loop {
@@ -210,11 +214,11 @@ impl Connection {
         (out.finish(), taken == batch.events.len() && !batch.more)
     }
 
-    /// Another epoch has begun: positions of the one before mean nothing in it.
-    fn follow_epoch(&mut self) {
-        for part in &mut self.cursor {
-            match self.hub.epoch_begin(number(part)) {
-                Some(begin) if begin.tag != part.tag => *part = begin,
+    /// The data have begun another life: positions of the one before mean nothing in it.
+    fn follow_life(&mut self) {
+        for (part, life) in self.cursor.iter_mut().zip(&mut self.lives) {
+            match self.hub.life(number(part)) {
+                Some(now) if now.number != *life => (*part, *life) = (now.begin, now.number),
                 _ => {}
             }
         }
@@ -223,9 +227,9 @@ impl Connection {
     /// Raises the cursor to `watermarks`, up to which nothing is left to write. Returns whether it moved.
     fn move_cursor(&mut self, watermarks: &[(Partition, Position)]) -> bool {
         let mut moved = false;
-        for (part, (partition, watermark)) in self.cursor.iter_mut().zip(watermarks) {
-            // An epoch that began since is followed the next time.
-            let same = self.hub.epoch_begin(*partition).is_some_and(|begin| begin.tag == part.tag);
+        for ((part, life), (partition, watermark)) in self.cursor.iter_mut().zip(&self.lives).zip(watermarks) {
+            // A life that began since is followed the next time.
+            let same = self.hub.life(*partition).is_some_and(|now| now.number == *life);
             if same && *watermark > part.position {
                 part.position = *watermark;
                 moved = true;
@@ -287,16 +291,27 @@ impl Write {
     }
 }
 
-/// Where a fresh connection begins: for each partition the highest of its watermark and its channels' snapshots.
-fn beginning(hub: &Hub, subscriptions: &[Subscription]) -> Result<Vec<CursorPart>, NotLive> {
-    let mut begin: std::collections::BTreeMap<Partition, Position> = std::collections::BTreeMap::new();
+/// Where a fresh connection begins: for each partition the highest of its watermark and its channels' snapshots. With it, the
+/// lives of the data.
+fn beginning(hub: &Hub, subscriptions: &[Subscription]) -> Result<(Vec<CursorPart>, Vec<u64>), NotLive> {
+    let mut begin: std::collections::BTreeMap<Partition, (Position, u64)> = std::collections::BTreeMap::new();
     for subscription in subscriptions {
-        let clock = subscription.snapshot().ok_or(NotLive)?.clock;
         let partition = subscription.partition();
-        let position = begin.entry(partition).or_insert_with(|| hub.watermark(partition));
+        // Before the position is read: one of an older life must not get this one's tag.
+        let life = hub.life(partition).ok_or(NotLive)?.number;
+        let clock = subscription.snapshot().ok_or(NotLive)?.clock;
+        let (position, _) = begin.entry(partition).or_insert_with(|| (hub.watermark(partition), life));
         *position = clock.max(*position);
     }
-    begin.into_iter().map(|(partition, position)| hub.cursor(partition, position).ok_or(NotLive)).collect()
+    let mut parts = (Vec::with_capacity(begin.len()), Vec::with_capacity(begin.len()));
+    for (partition, (position, life)) in begin {
+        parts.0.push(hub.cursor(partition, position).ok_or(NotLive)?);
+        parts.1.push(life);
+        if hub.life(partition).is_none_or(|now| now.number != life) {
+            return Err(NotLive);
+        }
+    }
+    Ok(parts)
 }
 
 /// `retry:` and the priming `id:` (inside the greeting, where there is one), then `sse.open`.

@@ -60,7 +60,7 @@ impl World {
         meanwhile(self);
         self.answer();
         let place = self.gate.enter().unwrap();
-        let guard = Guard::open(Arc::new(ConnectionMetrics::new(Lane::Hyper)), place);
+        let guard = || Guard::open(Arc::new(ConnectionMetrics::new(Lane::Hyper)), place);
         let rng = fastrand::Rng::with_seed(7);
         Connection::open(&self.hub, &self.settings, &wakeup, attached, request, guard, rng).unwrap()
     }
@@ -73,6 +73,11 @@ impl World {
                 self.hub.live(&channel, generation, Snapshot { clock, last: None, entries: Vec::new() });
             }
         }
+    }
+
+    /// The broker's answer to the first life of `name`, given again as in a new session.
+    fn answer_again(&self, name: &str) {
+        self.hub.live(&channel(name), 1, Snapshot { clock: self.clocks[0], last: None, entries: Vec::new() });
     }
 
     /// Publishes a durable event. Returns its position.

@@ -101,7 +101,7 @@ async fn attach(
         Ok(Err(_)) => return Err(TurnedAway::Draining),
         Err(_) => return Err(TurnedAway::Broker),
     }
-    let guard = Guard::open(node.connection_metrics.clone(), place);
+    let guard = || Guard::open(node.connection_metrics.clone(), place);
     Connection::open(&node.hub, &node.connection, &wakeup, subscriptions, wanted, guard, fastrand::Rng::new())
         .map_err(|_| TurnedAway::Broker)
 }

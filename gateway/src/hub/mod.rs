@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use self::channel::LocalChannel;
 use self::encoded::{Encoded, Order};
 use self::log::LogLimits;
-pub use self::partition::Health;
 use self::partition::PartitionState;
+pub use self::partition::{Health, Life};
 pub use self::subscription::{Lagged, Subscription, all_live};
 pub use self::wakeup::Wakeup;
 use crate::broker::{Interest, InterestQueue, Lost, Message, Partition, Sink, Snapshot};
@@ -90,7 +90,7 @@ impl Hub {
     /// An empty hub, and the queue by which a broker learns its interest.
     #[must_use]
     pub fn new(keys: Keys, settings: HubSettings, metrics: HubMetrics) -> (Arc<Self>, InterestQueue) {
-        // Filled under the table lock, which cannot wait; the broker empties it at all times.
+        // Filled under the table lock, which cannot wait; see `InterestQueue`.
         #[allow(clippy::disallowed_methods)]
         let (interest, queue) = mpsc::unbounded_channel();
         let partitions = (0..keys.partitions()).map(|_| PartitionState::default()).collect();
@@ -134,12 +134,11 @@ impl Hub {
         Some(self.part(partition, position, tag))
     }
 
-    /// Where the epoch begins that there is now, as a cursor; `None` before the partition's first session. A cursor with
-    /// another tag is worth nothing.
+    /// The life of the partition's data that there is now; `None` before the partition's first session.
     #[must_use]
-    pub fn epoch_begin(&self, partition: Partition) -> Option<CursorPart> {
+    pub fn life(&self, partition: Partition) -> Option<Life> {
         let epoch = self.partition(partition)?.epoch()?;
-        Some(self.part(partition, epoch.begin, epoch.tag))
+        Some(Life { number: epoch.life, begin: self.part(partition, epoch.begin, epoch.tag) })
     }
 
     fn part(&self, partition: Partition, position: Position, tag: Tag) -> CursorPart {
@@ -170,8 +169,8 @@ impl Hub {
     /// Whether `partition` has been without a session for longer than it is worth waiting for one.
     #[must_use]
     pub fn is_away(&self, partition: Partition, now: Instant) -> bool {
-        let health = self.partition(partition).map(|partition| partition.health(now));
-        matches!(health, Some(Health::Away(time)) if time > AWAY_AFTER)
+        let away = self.partition(partition).and_then(|partition| partition.away(now));
+        away.is_some_and(|time| time > AWAY_AFTER)
     }
 
     /// Ends every connection, and lets nobody attach any more.
@@ -282,12 +281,19 @@ impl Sink for Hub {
     fn session(&self, partition: Partition, epoch: &Epoch, clock: Position) {
         let tag = Tag::of(epoch, self.keys.partitions());
         let Some(state) = self.partition(partition) else { return };
-        if state.epoch().is_some_and(|epoch| epoch.tag != tag) {
-            // Before the new epoch is known: whoever sees that sees no events of the old one. Who has some unread is
-            // closed like one that is too slow, and comes back.
+        let another = state.is_another_life(tag, clock);
+        if another {
+            // Before the new life is known: whoever sees that sees no events of the old one. Who has some unread is closed
+            // like one that is too slow, and comes back.
             self.each(partition, |local| local.lock().log.clear());
         }
-        state.begin(tag, clock);
+        state.begin(tag, clock, another);
+    }
+
+    fn established(&self, partition: Partition) {
+        if let Some(state) = self.partition(partition) {
+            state.establish();
+        }
     }
 
     fn lost(&self, partition: Partition, reason: Lost) {

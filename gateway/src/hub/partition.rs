@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shared::cursor::Tag;
+use shared::cursor::{CursorPart, Tag};
 use shared::position::Position;
 use tokio::time::Instant;
 
@@ -21,11 +21,11 @@ struct Inner {
     watermark: Position,
     /// Ephemeral events so far: orders those that arrive at the same watermark.
     arrivals: u64,
-    /// When the last barrier came.
+    /// When the last barrier of this session came.
     heard: Option<Instant>,
-    /// Since when there is no session; `None` while there is one, and before the first.
+    /// Since when there is no established session; `None` while there is one, and before the first was lost.
     away: Option<Instant>,
-    /// A session ended because this node did not hear itself, and it has not heard itself since.
+    /// A session ended because this node did not hear itself, and none has been established since.
     deaf: bool,
 }
 
@@ -35,6 +35,17 @@ pub(super) struct EpochView {
     pub(super) tag: Tag,
     /// The clock when its first session here began: nothing before it can be had.
     pub(super) begin: Position,
+    /// Counts lives of the data. An epoch whose clock went back begins another one.
+    pub(super) life: u64,
+}
+
+/// One unbroken life of a partition's data, as far as this node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Another number: positions from before mean nothing any more.
+    pub number: u64,
+    /// Where it begins.
+    pub begin: CursorPart,
 }
 
 /// How a partition's broker is doing.
@@ -44,23 +55,38 @@ pub enum Health {
     Starting,
     /// It was last heard so long ago.
     Heard(Duration),
-    /// There has been no session for so long.
+    /// There has been no established session for so long.
     Away(Duration),
     /// The server takes what this node says to itself, and the node does not hear it.
     Deaf,
 }
 
 impl PartitionState {
-    /// A session begins. The logs of an older epoch have been cleared before.
-    pub(super) fn begin(&self, tag: Tag, clock: Position) {
+    /// Whether a session of `tag` at `clock` goes on from the one before. A clock that is behind what was heard already has
+    /// gone back, by whatever: events below would never be read.
+    pub(super) fn is_another_life(&self, tag: Tag, clock: Position) -> bool {
+        let inner = self.lock();
+        inner.epoch.is_some_and(|epoch| epoch.tag != tag || clock < inner.watermark)
+    }
+
+    /// A session begins. The logs of an older life have been cleared before.
+    pub(super) fn begin(&self, tag: Tag, clock: Position, another_life: bool) {
         let mut inner = self.lock();
-        inner.away = None;
-        if inner.epoch.is_some_and(|epoch| epoch.tag == tag) {
-            inner.watermark = inner.watermark.max(clock);
-        } else {
-            inner.epoch = Some(EpochView { tag, begin: clock });
-            inner.watermark = clock;
+        inner.heard = None;
+        match inner.epoch {
+            Some(_) if !another_life => inner.watermark = inner.watermark.max(clock),
+            before => {
+                let life = before.map_or(0, |epoch| epoch.life + 1);
+                inner.epoch = Some(EpochView { tag, begin: clock, life });
+                inner.watermark = clock;
+            }
         }
+    }
+
+    /// The session is established.
+    pub(super) fn establish(&self) {
+        let mut inner = self.lock();
+        (inner.away, inner.deaf) = (None, false);
     }
 
     /// The session is over.
@@ -93,13 +119,16 @@ impl PartitionState {
 
     /// This node heard itself.
     pub(super) fn set_heard(&self) {
-        let mut inner = self.lock();
-        inner.heard = Some(Instant::now());
-        inner.deaf = false;
+        self.lock().heard = Some(Instant::now());
     }
 
     pub(super) fn heard(&self) -> Option<Instant> {
         self.lock().heard
+    }
+
+    /// For how long there has been no established session.
+    pub(super) fn away(&self, now: Instant) -> Option<Duration> {
+        self.lock().away.map(|since| now.saturating_duration_since(since))
     }
 
     pub(super) fn health(&self, now: Instant) -> Health {

@@ -242,13 +242,6 @@ fn many_at_once() {
     assert!(subscribed.is_empty() && world.hub.lock().channels.is_empty());
 }
 
-fn age(health: Health) -> Option<Duration> {
-    match health {
-        Health::Heard(age) | Health::Away(age) => Some(age),
-        Health::Starting | Health::Deaf => None,
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn how_the_broker_is_doing() {
     let (hub, _interest) = Hub::new(Keys::default(), HubSettings::default(), HubMetrics::new());
@@ -267,13 +260,18 @@ async fn how_the_broker_is_doing() {
     assert_eq!(health(), Health::Away(Duration::from_secs(2)));
     assert!(hub.is_away(0, Instant::now()));
     hub.session(0, &Epoch::from_bits(1), Position::ZERO);
+    hub.barrier(0, Position::ZERO);
+    assert!(hub.is_away(0, Instant::now()), "a session that is not established may end at once");
+    assert_eq!(health(), Health::Away(Duration::from_secs(2)));
+    hub.established(0);
+    assert_eq!(health(), Health::Heard(Duration::ZERO));
     assert!(!hub.is_away(0, Instant::now()));
-    assert_eq!(age(health()), Some(Duration::from_secs(5)), "there is a session again, and it was last heard before");
 
     hub.lost(0, Lost::Deaf);
     hub.session(0, &Epoch::from_bits(1), Position::ZERO);
-    assert_eq!(health(), Health::Deaf, "until it hears itself");
     hub.barrier(0, Position::ZERO);
+    assert_eq!(health(), Health::Deaf, "until a session is established");
+    hub.established(0);
     assert_eq!(health(), Health::Heard(Duration::ZERO));
 }
 
@@ -295,9 +293,10 @@ async fn without_a_session_no_channel_is_live() {
 fn a_session_of_the_same_epoch_lets_the_watermark_stand() {
     let world = World::new();
     world.hub.barrier(0, Position { ms: 9, seq: 0 });
-    world.hub.session(0, &Epoch::from_bits(1), Position { ms: 5, seq: 0 });
+    world.hub.session(0, &Epoch::from_bits(1), Position { ms: 9, seq: 0 });
     assert_eq!(world.hub.watermark(0), Position { ms: 9, seq: 0 });
+    assert_eq!(world.hub.life(0).unwrap().number, 0);
     world.hub.session(0, &Epoch::from_bits(2), Position { ms: 4, seq: 0 });
     assert_eq!(world.hub.watermark(0), Position { ms: 4, seq: 0 }, "another epoch has a time of its own");
-    assert_eq!(world.hub.epoch_begin(0).unwrap().position, Position { ms: 4, seq: 0 });
+    assert_eq!(world.hub.life(0).unwrap().begin.position, Position { ms: 4, seq: 0 });
 }

@@ -33,6 +33,7 @@ pub enum Heard {
     Live(Channel, u64, Snapshot),
     Message(Message),
     Barrier(Partition, Position),
+    Established(Partition),
     Lost(Partition, Lost),
 }
 
@@ -68,6 +69,10 @@ impl Sink for Ears {
 
     fn message(&self, message: Message) {
         self.push(Heard::Message(message));
+    }
+
+    fn established(&self, partition: Partition) {
+        self.push(Heard::Established(partition));
     }
 
     fn lost(&self, partition: Partition, reason: Lost) {

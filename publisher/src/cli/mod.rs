@@ -50,7 +50,7 @@ enum Command {
 /// What every command that needs Redis takes.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Redis, as redis://[user[:password]@]host[:port][/db], rediss:// for TLS [default: redis://127.0.0.1:6379]
+    /// Redis, as redis://[user[:password]@]host[:port], rediss:// for TLS [default: redis://127.0.0.1:6379]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     /// Configuration file (TOML); may be repeated, the later one wins [default: config/publisher.toml if it is there]

@@ -29,6 +29,8 @@ pub(super) struct Failure {
     pub(super) may_pass: bool,
     /// The connection is not to be used again.
     pub(super) breaks_link: bool,
+    /// The server is not the primary, or no longer: other connections to it are no better.
+    pub(super) is_elsewhere: bool,
     /// The functions are gone from the server; nothing was done.
     pub(super) no_functions: bool,
 }
@@ -49,7 +51,8 @@ impl Failure {
             return Self { breaks_link: true, ..Self::away(reason) };
         }
         if NOT_NOW.iter().any(|code| says(error, code)) {
-            return Self { breaks_link: NOT_HERE.iter().any(|code| says(error, code)), ..Self::away(reason) };
+            let is_elsewhere = NOT_HERE.iter().any(|code| says(error, code));
+            return Self { breaks_link: is_elsewhere, is_elsewhere, ..Self::away(reason) };
         }
         // What cannot be parsed leaves a connection on which nobody knows which answer is whose.
         let breaks_link = error.kind() == ErrorKind::Parse;
@@ -67,7 +70,7 @@ impl Failure {
     }
 
     fn with(error: PublishError) -> Self {
-        Self { error, may_pass: true, breaks_link: false, no_functions: false }
+        Self { error, may_pass: true, breaks_link: false, is_elsewhere: false, no_functions: false }
     }
 
     /// What went wrong alone, for a person.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, QueueMode, Runtime, Timeouts};
+use redis::Cmd;
 use redis::aio::MultiplexedConnection;
 use shared::redis::{Client, ClientError, describe};
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +22,11 @@ pub(super) struct Links {
 }
 
 /// A connection lent to one call.
-pub(super) struct Link(Connection);
+pub(super) struct Link {
+    connection: Connection,
+    /// Where it is from.
+    pool: Pool,
+}
 
 impl Links {
     /// Connects to nothing yet.
@@ -69,36 +74,40 @@ impl Links {
             recycle: Some(self.timeout / 2),
         };
         match self.pool.timeout_get(&timeouts).await {
-            Ok(connection) => Ok(Link(connection)),
+            Ok(connection) => Ok(Link { connection, pool: self.pool.clone() }),
             Err(PoolError::Backend(error)) => Err(Failure::of(&error)),
             Err(PoolError::Timeout(_)) => Err(Failure::late()),
             Err(error) => Err(Failure::away(error.to_string())),
         }
     }
 
-    /// See [`Publisher::check`](super::Publisher::check).
-    pub(super) async fn check(&self) -> Result<(), String> {
+    /// Calls `cmd` once, within the deadline.
+    pub(super) async fn ask(&self, cmd: &Cmd) -> Result<(), Failure> {
         let deadline = self.deadline();
-        let mut link = self.lend(deadline).await.map_err(Failure::into_reason)?;
-        let failure = match timeout_at(deadline, redis::cmd("PING").exec_async(link.connection())).await {
+        let mut link = self.lend(deadline).await?;
+        let failure = match timeout_at(deadline, cmd.exec_async(link.connection())).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Failure::of(&error),
             Err(_) => Failure::late(),
         };
         link.end(&failure);
-        Err(failure.into_reason())
+        Err(failure)
     }
 }
 
 impl Link {
     pub(super) fn connection(&mut self) -> &mut MultiplexedConnection {
-        &mut self.0
+        &mut self.connection
     }
 
-    /// Gives it back to the pool, or closes it where `failure` is one of the connection.
+    /// Gives it back to the pool, or closes it where `failure` is one of the connection; and with it all that are idle where
+    /// the server is the wrong one.
     pub(super) fn end(self, failure: &Failure) {
         if failure.breaks_link {
-            drop(Connection::take(self.0));
+            drop(Connection::take(self.connection));
+        }
+        if failure.is_elsewhere {
+            let _ = self.pool.retain(|_, _| false);
         }
     }
 }

@@ -49,7 +49,7 @@ async fn tls() {
 }
 
 /// What a publisher needs of a server where an administrator loaded the functions.
-const RIGHTS: &str = "~sse:* ~sse.* &sse:* +fcall +info +ping +watch +unwatch +get +mget +set +pttl +expire +xadd \
+const RIGHTS: &str = "~sse:* ~sse.* &sse:* +fcall +info +ping +watch +unwatch +multi +exec +get +mget +set +pttl +expire +xadd \
                       +xrange +xrevrange +time +publish";
 
 #[tokio::test]

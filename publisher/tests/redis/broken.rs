@@ -189,3 +189,28 @@ async fn nobody_there_is_told_soon_and_a_new_server_is_found() {
     assert_eq!(payloads(&server, "sse:a").await, [payload(2)]);
     publisher.publish_ephemeral(&channel("a"), numbered(3)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_is_demoted_is_not_fit_to_publish_to() {
+    let server = RedisServer::start().await;
+    let publisher = connect(&server.url()).await;
+    publisher.publish(&channel("a"), numbered(1)).await.unwrap();
+    assert_eq!(publisher.check().await, Ok(()));
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let (reason, _) = unavailable(publisher.publish(&channel("a"), numbered(2)).await);
+    assert!(reason.starts_with("READONLY"), "{reason}");
+    // It answers a PING all the same.
+    assert!(publisher.check().await.unwrap_err().starts_with("READONLY"));
+    server.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    publisher.publish(&channel("a"), numbered(3)).await.unwrap();
+    assert_eq!(publisher.check().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_check_loads_functions_that_are_gone() {
+    let server = RedisServer::start().await;
+    let publisher = connect(&server.url()).await;
+    server.cli(&["FUNCTION", "FLUSH"]).await;
+    assert_eq!(publisher.check().await, Ok(()));
+    assert!(server.cli(&["FUNCTION", "LIST"]).await.contains("sse_publish"));
+}

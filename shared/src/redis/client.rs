@@ -13,7 +13,7 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
-    TlsCertificates,
+    ServerErrorKind, TlsCertificates,
 };
 use socket2::TcpKeepalive;
 
@@ -159,7 +159,7 @@ pub(super) fn is_tls(url: &str) -> bool {
 
 /// Whether `url` can be used; the error holds nothing of it.
 pub(super) fn check_url(url: &str) -> Result<(), String> {
-    const SHAPE: &str = "a Redis URL is redis://[user[:password]@]host[:port][/db], with rediss:// for TLS";
+    const SHAPE: &str = "a Redis URL is redis://[user[:password]@]host[:port], with rediss:// for TLS";
     let schemes = ["redis://", "rediss://", "valkey://", "valkeys://"];
     if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
         return Err(SHAPE.to_owned());
@@ -168,9 +168,16 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
         return Err("a Redis URL has no fragment: a certificate that cannot be verified is none".to_owned());
     }
     if url.contains('?') {
-        return Err("a Redis URL has no query here: the protocol is chosen by the gateway".to_owned());
+        return Err("a Redis URL has no query here: the protocol is chosen for each connection".to_owned());
     }
-    url.into_connection_info().map(drop).map_err(|error| format!("{}; {SHAPE}", describe(&error)))
+    let info = url.into_connection_info().map_err(|error| format!("{}; {SHAPE}", describe(&error)))?;
+    match info.redis_settings().db() {
+        0 => Ok(()),
+        db => Err(format!(
+            "a Redis URL has no database here, this one has {db}: Pub/Sub knows none, and two clusters would hear each \
+             other; redis.prefix keeps them apart"
+        )),
+    }
 }
 
 /// `url` with `***` for a password, the port always there; `redis` where it cannot be read, since then nobody knows what
@@ -211,6 +218,12 @@ pub fn is_out_of_memory(error: &RedisError) -> bool {
     first_error(error).code() == Some("OOM")
 }
 
+/// Whether the server refused because its user may not do that (ACL).
+#[must_use]
+pub fn is_not_permitted(error: &RedisError) -> bool {
+    first_error(error).kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+}
+
 /// What went wrong in a few words for people, without the library's own names for it.
 #[must_use]
 pub fn describe(error: &RedisError) -> String {
@@ -224,10 +237,15 @@ pub fn describe(error: &RedisError) -> String {
     match (error.kind(), error.code(), error.detail()) {
         (ErrorKind::AuthenticationFailed, _, _) => "user or password is wrong".to_owned(),
         (ErrorKind::Io, _, _) if broken_pipe(error) => "the connection was closed".to_owned(),
-        (_, Some(code), Some(detail)) if code != "ERR" => format!("{code} {detail}"),
-        (_, Some(_), Some(detail)) => detail.to_owned(),
+        (_, Some(code), Some(detail)) if code != "ERR" => format!("{code} {}", without_arguments(detail)),
+        (_, Some(_), Some(detail)) => without_arguments(detail).to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// Of an unknown command Redis repeats the arguments, which may be a password.
+fn without_arguments(detail: &str) -> &str {
+    detail.split_once(", with args beginning with").map_or(detail, |(command, _)| command)
 }
 
 fn broken_pipe(error: &RedisError) -> bool {
@@ -265,6 +283,7 @@ mod tests {
             "redis://h/x",
             "rediss://h#insecure",
             "redis://h?protocol=resp2",
+            "redis://h/1",
         ] {
             let error = check_url(url).unwrap_err();
             assert!(error.contains("a Redis URL "), "{url}: {error}");

@@ -166,7 +166,10 @@ impl Functions {
 pub fn is_missing(error: &RedisError) -> bool {
     let error = first_error(error);
     error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
-        || error.detail().is_some_and(|detail| detail.starts_with("Function not found"))
+        || error.detail().is_some_and(|detail| {
+            // Another server took this one's place, and knows no functions.
+            detail.starts_with("Function not found") || (is_unknown_command(&error) && detail.contains("FCALL"))
+        })
 }
 
 /// The text as a script: a shebang that names a library is refused there.

@@ -15,7 +15,7 @@ use super::client;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS.
+    /// `redis://[user[:password]@]host[:port]`, `rediss://` for TLS.
     pub url: Option<String>,
     /// Password; wins over the one in `url`, so that it can come from a secret of its own.
     pub password: Option<String>,
@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let settings = Settings { password: Some("s3cret".into()), ..Settings::new("redis://me:hunter2@127.0.0.1/1") };
+        let settings = Settings { password: Some("s3cret".into()), ..Settings::new("redis://me:hunter2@127.0.0.1") };
         let text = format!("{settings:?}");
         assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
-        assert!(text.contains("redis://me:***@127.0.0.1:6379/1"), "{text}");
+        assert!(text.contains("redis://me:***@127.0.0.1:6379"), "{text}");
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "invalid value for \"redis.url\": a Redis URL is redis://[user[:password]@]host[:port][/db], with rediss:// for TLS",
+                "invalid value for \"redis.url\": a Redis URL is redis://[user[:password]@]host[:port], with rediss:// for TLS",
                 "invalid value for \"redis.prefix\": a key prefix is 1 to 32 of A-Z a-z 0-9 _ -",
                 "invalid value for \"redis.ca_file\": certificates are for rediss:// only, and redis.url does not begin so",
                 "invalid value for \"redis.command_timeout\": 1ms is not within 100ms and 1m",

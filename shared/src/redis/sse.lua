@@ -450,17 +450,23 @@ local function sse_clock(keys, args)
   local now, micros = time()
   local replid = read_replid()
   local ms, seq, epoch, stored_replid = parse_clock(stored)
+  local raised = false
   if stored_replid ~= replid then
     -- Another life of the data: acknowledged events may be missing. No position of the old epoch may be one of the new.
     ms, seq = advance(ms or 0, seq or 0, now)
     epoch = name_epoch(replid, micros)
   elseif now - ms > MAX_CLOCK_AGE_MS then
     -- So that the cursors of quiet channels do not grow old.
-    ms, seq = now, 0
+    ms, seq, raised = now, 0, true
   end
   local at = position(ms, seq)
   local clock = at .. " " .. epoch .. " " .. replid
-  if clock ~= stored then redis.call("SET", key, clock) end
+  if clock ~= stored then
+    local refused = redis.pcall("SET", key, clock).err
+    -- A script is refused where memory is full. What is merely old may stay so: readers had better be answered.
+    if refused and not (raised and refused:find("OOM", 1, true)) then return {err = refused} end
+    if refused then at, clock = stored:match("^[^ ]+"), stored end
+  end
   if node then redis.call(publish, internal .. "node:" .. node, clock) end
   return {at, epoch, now}
 end

@@ -84,6 +84,10 @@ async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
     let failed = |error: RedisError| classify(client, &error);
     let mut connection = client.connect().await.map_err(failed)?;
     let version = check(client, &mut connection).await?;
+    // By itself first: the client library loses its count where a transaction is refused at its beginning.
+    for command in ["MULTI", "EXEC"] {
+        redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
+    }
     let functions = Functions::load(&mut connection, keys).await.map_err(failed)?;
     Ok(Started { functions, version })
 }
@@ -121,6 +125,15 @@ async fn check(client: &Client, connection: &mut MultiplexedConnection) -> Resul
         ));
     }
     Ok(version.to_owned())
+}
+
+/// Whether the server pushes messages: by RESP3, which something in between may not know.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn check_push(client: &Client) -> Result<(), StartError> {
+    let connected = client.connect_with_push(|_| Ok::<_, redis::aio::SendError>(())).await;
+    connected.map(drop).map_err(|error| classify(client, &error))
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {

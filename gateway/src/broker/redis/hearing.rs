@@ -26,7 +26,7 @@ pub(super) struct Hearing {
     /// Name of the Pub/Sub channel on which this node hears itself.
     node_channel: String,
     state: Mutex<State>,
-    /// Told when `State::ended` is set, and when something waited for was heard.
+    /// Told when `State::ended` or `State::established` is set.
     changed: Notify,
 }
 
@@ -41,12 +41,23 @@ struct State {
     heard: Position,
     /// The highest barrier heard.
     barrier: Position,
-    /// Pushes of any kind so far: shows that the connection is alive.
-    pushes: u64,
+    /// Messages of any channel but the node's own so far: shows that the connection is alive.
+    messages: u64,
+    /// The session is established once this was heard and nothing is waiting; `None` before that is known, and after.
+    establish_at: Option<Position>,
+    established: bool,
     /// Snapshots whose barrier was not heard yet, in order of their clocks.
     waiting: VecDeque<Waiting>,
     /// Why nothing more is passed on. Set once.
     ended: Option<Ended>,
+}
+
+/// How far the connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) messages: u64,
+    pub(super) heard: Position,
+    pub(super) barrier: Position,
 }
 
 /// Channels that are live once `clock` is heard.
@@ -87,10 +98,28 @@ impl Hearing {
         self.release(&mut state);
     }
 
-    /// Pushes heard so far, and the highest barrier.
-    pub(super) fn progress(&self) -> (u64, Position) {
+    /// Everything that was wanted at first has been subscribed: once `position` is heard, the session is established.
+    pub(super) fn establish_at(&self, position: Position) {
+        let mut state = self.lock();
+        state.establish_at = Some(position);
+        self.release(&mut state);
+    }
+
+    /// Waits until the session is established.
+    pub(super) async fn established(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().established {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How far the connection has come.
+    pub(super) fn progress(&self) -> Progress {
         let state = self.lock();
-        (state.pushes, state.barrier)
+        Progress { messages: state.messages, heard: state.heard, barrier: state.barrier }
     }
 
     /// Nothing is passed on any more; the first reason stays.
@@ -112,7 +141,6 @@ impl Hearing {
     /// Takes what the server pushed. Called in the order in which it came.
     pub(super) fn push(&self, info: PushInfo) {
         let mut state = self.lock();
-        state.pushes += 1;
         if state.ended.is_some() {
             return;
         }
@@ -133,6 +161,7 @@ impl Hearing {
         if name == self.node_channel.as_bytes() {
             return self.barrier(state, &bytes);
         }
+        state.messages += 1;
         let Some(channel) = state.channels.get(&name).cloned() else { return Ok(()) };
         let bytes = Bytes::from(bytes);
         let Some((head, payload)) = message::parse(&bytes) else {
@@ -175,6 +204,11 @@ impl Hearing {
                 let snapshot = Snapshot { clock: waiting.clock, last, entries: Vec::new() };
                 self.sink.live(&channel, generation, snapshot);
             }
+        }
+        if state.waiting.is_empty() && state.establish_at.is_some_and(|position| position <= state.barrier) {
+            (state.establish_at, state.established) = (None, true);
+            self.sink.established(PARTITION);
+            self.changed.notify_waiters();
         }
     }
 

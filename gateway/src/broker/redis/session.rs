@@ -1,4 +1,5 @@
-//! One session: two connections to the same server, from opening to whatever ends it.
+//! One session: two connections to the same server, from opening to whatever ends it. That it is the same server shows in
+//! the epochs, which are compared with every answer.
 //!
 //! The Pub/Sub connection hears; the other one reads, and says to the first what time it is. They are two because a node
 //! that is told its own message in the middle of an answer would lose the thread (Redis before 7.2). If either ends, so
@@ -7,28 +8,32 @@
 //! To attach channels: subscribe, then read, then hear. They are live when all three are done.
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
 use shared::channel::Channel;
-use shared::position::Position;
+use shared::position::{Epoch, Position};
+use shared::redis::client::is_not_permitted;
 use shared::redis::functions::{Functions, is_missing};
 use shared::redis::{ClockReply, describe};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::backoff::Backoff;
 use super::hearing::Hearing;
-use super::wanted::{BATCH, Changes, Wanted};
-use super::{PARTITION, RedisBroker, read};
-use crate::broker::{InterestQueue, Sink};
+use super::wanted::{Changes, Wanted};
+use super::{Away, PARTITION, RedisBroker, read};
+use crate::broker::{InterestQueue, Last, Sink};
 use crate::metrics::SessionEnd;
 
 /// How often the node speaks to itself, and so how old an idle stream's cursor can be.
 const BARRIER_INTERVAL: Duration = Duration::from_secs(5);
-/// A node that does not hear itself for so long, nor anything else, is deaf.
+/// A node that hears neither itself nor anything else for so long is deaf.
 const HEAR_DEADLINE: Duration = Duration::from_secs(10);
+/// So often the deadline begins anew because other messages came: a backlog stands before the barrier, but not for ever.
+const HEAR_TRIES: u32 = 3;
 /// Answers on the Pub/Sub connection stand behind the messages that came before them.
 const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -41,6 +46,8 @@ pub(super) enum Ended {
     Closed,
     /// A call failed.
     Failed(String),
+    /// The two connections lead to servers with different data.
+    TwoServers,
     /// This node did not hear what it said to itself.
     Deaf,
     /// The data have begun another life.
@@ -55,7 +62,7 @@ impl Ended {
     pub(super) fn reason(&self) -> SessionEnd {
         match self {
             Self::Stopped | Self::Closed => SessionEnd::Closed,
-            Self::Failed(_) => SessionEnd::Failed,
+            Self::Failed(_) | Self::TwoServers => SessionEnd::Failed,
             Self::Deaf => SessionEnd::Deaf,
             Self::Epoch => SessionEnd::Epoch,
             Self::Order => SessionEnd::Order,
@@ -70,6 +77,7 @@ impl fmt::Display for Ended {
             Self::Stopped => f.write_str("stopping"),
             Self::Closed => f.write_str("the connection was closed"),
             Self::Failed(reason) => f.write_str(reason),
+            Self::TwoServers => f.write_str("two connections to this address reached servers with different data"),
             Self::Deaf => f.write_str("what this node says to itself does not arrive"),
             Self::Epoch => f.write_str("its data have begun another life"),
             Self::Order => f.write_str("a position came out of order"),
@@ -91,21 +99,25 @@ pub(super) struct Session<'a> {
     pubsub: MultiplexedConnection,
     hearing: Arc<Hearing>,
     functions: Functions,
+    epoch: Epoch,
     /// The barrier that was said and not heard yet.
-    unheard: Option<Unheard>,
+    awaited: Option<Awaited>,
+    /// The log has said that this node's user may not read some channel.
+    told_refused: bool,
 }
 
-struct Unheard {
+struct Awaited {
     position: Position,
-    /// What had been heard when this was last looked at.
-    pushes: u64,
-    look: Instant,
+    /// Messages that had been heard when this was last looked at.
+    messages: u64,
+    deadline: Instant,
+    tries: u32,
 }
 
 impl<'a> Session<'a> {
-    /// Connects twice, looks at the clock, and listens to what this node says to itself.
+    /// Connects twice, looks at the clock of both, and listens to what this node says to itself.
     pub(super) async fn open(broker: &'a RedisBroker, sink: Arc<dyn Sink>) -> Result<Self, Ended> {
-        let commands = broker.client.connect().await?;
+        let mut commands = broker.client.connect().await?;
         let node_channel = broker.keys.node(PARTITION, &broker.node);
         let hearing = Arc::new(Hearing::new(sink, node_channel.clone()));
         let push = {
@@ -119,9 +131,14 @@ impl<'a> Session<'a> {
         pubsub.set_response_timeout(PUBSUB_DEADLINE.max(broker.client.settings().command_timeout));
         // On the connection that will hear: it is this server whose epoch counts.
         let (functions, clock) = first_clock(broker, &mut pubsub).await?;
+        let other: ClockReply = functions.clock(&broker.keys.clock(PARTITION), None).query_async(&mut commands).await?;
+        if other.epoch != clock.epoch {
+            return Err(Ended::TwoServers);
+        }
         pubsub.subscribe(node_channel).await?;
         hearing.begin(&clock.epoch, clock.position);
-        Ok(Self { broker, commands, pubsub, hearing, functions, unheard: None })
+        let epoch = clock.epoch;
+        Ok(Self { broker, commands, pubsub, hearing, functions, epoch, awaited: None, told_refused: false })
     }
 
     /// For reads.
@@ -130,123 +147,190 @@ impl<'a> Session<'a> {
     }
 
     /// Subscribes to everything wanted, and then to whatever is wanted, until something ends it. Nothing is passed on after
-    /// it has returned or was dropped.
+    /// it has returned or was dropped. `away` ends once everything that was wanted at first is live.
     pub(super) async fn run(
         mut self,
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         backoff: &mut Backoff,
+        away: &mut Away,
     ) -> Ended {
         let hearing = self.hearing.clone();
         let _silence = Silence(hearing.clone());
         tokio::select! {
             biased;
             ended = hearing.ended() => ended,
-            ended = self.serve(wanted, interest, backoff) => ended,
+            ended = self.serve(wanted, interest, backoff, away) => ended.err().unwrap_or(Ended::Stopped),
         }
     }
 
-    async fn serve(&mut self, wanted: &mut Wanted, interest: &mut InterestQueue, backoff: &mut Backoff) -> Ended {
-        match self.try_serve(wanted, interest, backoff).await {
-            Ok(()) => Ended::Stopped,
-            Err(ended) => ended,
-        }
-    }
-
-    async fn try_serve(
+    async fn serve(
         &mut self,
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         backoff: &mut Backoff,
+        away: &mut Away,
     ) -> Result<(), Ended> {
-        // A node without channels hears itself too, or it would never be ready.
-        self.say_the_time().await?;
-        for batch in wanted.all().chunks(BATCH) {
-            self.subscribe(batch.to_vec()).await?;
+        wanted.new_session();
+        while wanted.is_behind() {
+            self.say(wanted.take()).await?;
         }
+        // A node without channels has to hear itself too.
+        let position = self.say_the_time().await?;
+        self.hearing.establish_at(position);
+        let hearing = self.hearing.clone();
+        let mut is_established = false;
         let mut barrier = interval(BARRIER_INTERVAL);
         barrier.set_missed_tick_behavior(MissedTickBehavior::Delay);
         barrier.reset();
-        let mut items = Vec::with_capacity(BATCH);
         loop {
+            // What came and went meanwhile need not be said.
+            while let Ok(item) = interest.try_recv() {
+                wanted.note(item);
+            }
             tokio::select! {
-                _ = barrier.tick() => self.say_the_time().await?,
-                () = look(self.unheard.as_ref()) => self.listen_for_itself(backoff)?,
-                count = interest.recv_many(&mut items, BATCH) => {
-                    if count == 0 {
-                        return Ok(());
-                    }
-                    let Changes { unsubscribe, subscribe } = wanted.apply(std::mem::take(&mut items));
-                    self.unsubscribe(&unsubscribe).await?;
-                    self.subscribe(subscribe).await?;
+                biased;
+                () = hearing.established(), if !is_established => {
+                    is_established = true;
+                    self.broker.is_back(away);
                 }
+                _ = barrier.tick() => { self.say_the_time().await?; }
+                () = due(self.awaited.as_ref()) => self.check_barrier(backoff)?,
+                () = ready(()), if wanted.is_behind() => self.say(wanted.take()).await?,
+                item = interest.recv() => match item {
+                    Some(item) => wanted.note(item),
+                    None => return Ok(()),
+                },
             }
         }
     }
 
+    /// Says to Redis what changed. Both commands are on their way at once.
+    async fn say(&mut self, changes: Changes) -> Result<(), Ended> {
+        let Changes { unsubscribe, subscribe } = changes;
+        let names: Vec<String> = unsubscribe.iter().map(|channel| self.broker.keys.channel(channel)).collect();
+        self.hearing.ignore(&names);
+        let mut pubsub = self.pubsub.clone();
+        let unsubscribe = async { if names.is_empty() { Ok(()) } else { pubsub.unsubscribe(names).await } };
+        let (unsubscribed, subscribed) = tokio::join!(unsubscribe, self.subscribe(subscribe));
+        unsubscribed?;
+        subscribed
+    }
+
+    /// Where this node's user may not read one channel of a batch, the others are subscribed one by one, and the one is left
+    /// out: its streams are told to come back, and nobody else's are harmed.
     async fn subscribe(&mut self, batch: Vec<(Channel, u64)>) -> Result<(), Ended> {
         if batch.is_empty() {
             return Ok(());
         }
+        match self.attach(&batch).await {
+            Err(error) if is_not_permitted(&error) => {}
+            attached => return Ok(attached?),
+        }
+        for one in batch.chunks(1) {
+            match self.attach(one).await {
+                Err(error) if is_not_permitted(&error) => self.leave_out(&one[0].0, &error).await?,
+                attached => attached?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribes, then reads; hearing makes them live.
+    async fn attach(&mut self, batch: &[(Channel, u64)]) -> Result<(), RedisError> {
         let keys = &self.broker.keys;
         let names: Vec<String> = batch.iter().map(|(channel, _)| keys.channel(channel)).collect();
         self.hearing.listen(names.iter().cloned().zip(batch.iter().map(|(channel, _)| channel.clone())));
         self.pubsub.subscribe(names).await?;
-        let channels: Vec<Channel> = batch.iter().map(|(channel, _)| channel.clone()).collect();
-        let (clock, lasts) =
-            read::lasts(&mut self.commands, &self.functions, keys, &self.broker.node, &channels).await?;
-        let channels = batch.into_iter().zip(lasts).map(|((channel, generation), last)| (channel, generation, last));
+        let (clock, lasts) = self.lasts(batch).await?;
+        let channels =
+            batch.iter().zip(lasts).map(|((channel, generation), last)| (channel.clone(), *generation, last));
         self.hearing.live_at(clock.position, channels.collect());
-        self.expect(clock.position);
+        self.heard_from(&clock);
         Ok(())
     }
 
-    async fn unsubscribe(&mut self, channels: &[Channel]) -> Result<(), Ended> {
-        if channels.is_empty() {
-            return Ok(());
+    async fn lasts(&mut self, batch: &[(Channel, u64)]) -> Result<(ClockReply, Vec<Option<Last>>), RedisError> {
+        let channels: Vec<Channel> = batch.iter().map(|(channel, _)| channel.clone()).collect();
+        let (keys, node) = (&self.broker.keys, &self.broker.node);
+        match read::lasts(&mut self.commands, &self.functions, keys, node, &channels).await {
+            Err(error) if is_missing(&error) => {
+                self.functions = reload(self.broker).await?;
+                read::lasts(&mut self.commands, &self.functions, keys, node, &channels).await
+            }
+            answer => answer,
         }
-        let names: Vec<String> = channels.iter().map(|channel| self.broker.keys.channel(channel)).collect();
-        self.hearing.ignore(&names);
-        Ok(self.pubsub.unsubscribe(names).await?)
     }
 
-    /// Says to itself what time it is; [`listen_for_itself`](Self::listen_for_itself) looks whether it was heard.
-    async fn say_the_time(&mut self) -> Result<(), Ended> {
-        let cmd = self.functions.clock(&self.broker.keys.clock(PARTITION), Some(&self.broker.node));
-        let clock: ClockReply = cmd.query_async(&mut self.commands).await?;
-        self.expect(clock.position);
-        Ok(())
+    async fn leave_out(&mut self, channel: &Channel, error: &RedisError) -> Result<(), RedisError> {
+        let name = self.broker.keys.channel(channel);
+        self.hearing.ignore(std::slice::from_ref(&name));
+        if std::mem::replace(&mut self.told_refused, true) {
+            tracing::debug!(%channel, reason = %describe(error), "this node's user may not read a channel");
+        } else {
+            tracing::warn!(%channel, reason = %describe(error),
+                "this node's user may not read a channel; its streams are told to come back, others go on");
+        }
+        // It may have been subscribed, and not read.
+        self.pubsub.unsubscribe(name).await
     }
 
-    fn expect(&mut self, position: Position) {
-        let (pushes, _) = self.hearing.progress();
+    /// Says to itself what time it is; [`check_barrier`](Self::check_barrier) looks whether it was heard.
+    async fn say_the_time(&mut self) -> Result<Position, Ended> {
+        let (key, node) = (self.broker.keys.clock(PARTITION), &self.broker.node);
+        let clock: ClockReply = match self.functions.clock(&key, Some(node)).query_async(&mut self.commands).await {
+            Err(error) if is_missing(&error) => {
+                self.functions = reload(self.broker).await?;
+                self.functions.clock(&key, Some(node)).query_async(&mut self.commands).await?
+            }
+            answer => answer?,
+        };
+        self.heard_from(&clock);
+        Ok(clock.position)
+    }
+
+    /// A clock was read, and said to this node. Another epoch than that of the Pub/Sub connection is another server, or
+    /// another life of its data.
+    fn heard_from(&mut self, clock: &ClockReply) {
+        if clock.epoch != self.epoch {
+            return self.hearing.end(Ended::Epoch);
+        }
+        let messages = self.hearing.progress().messages;
         // One that is still awaited keeps its deadline.
-        let look = self.unheard.as_ref().map_or_else(|| Instant::now() + HEAR_DEADLINE, |unheard| unheard.look);
-        let pushes = self.unheard.as_ref().map_or(pushes, |unheard| unheard.pushes);
-        self.unheard = Some(Unheard { position, pushes, look });
+        let awaited = self.awaited.get_or_insert_with(|| Awaited {
+            position: clock.position,
+            messages,
+            deadline: Instant::now() + HEAR_DEADLINE,
+            tries: 0,
+        });
+        awaited.position = clock.position;
     }
 
     /// At the deadline: heard, or at least something was (a backlog in front of it), or deaf.
-    fn listen_for_itself(&mut self, backoff: &mut Backoff) -> Result<(), Ended> {
-        let Some(unheard) = &mut self.unheard else { return Ok(()) };
-        let (pushes, barrier) = self.hearing.progress();
-        if barrier >= unheard.position {
-            self.unheard = None;
+    fn check_barrier(&mut self, backoff: &mut Backoff) -> Result<(), Ended> {
+        let Some(awaited) = &mut self.awaited else { return Ok(()) };
+        let progress = self.hearing.progress();
+        if progress.barrier >= awaited.position {
+            self.awaited = None;
             backoff.reset();
             return Ok(());
         }
-        if pushes == unheard.pushes {
+        // Behind a later event no earlier barrier comes any more.
+        let overtaken = progress.heard > awaited.position;
+        if overtaken || progress.messages == awaited.messages || awaited.tries == HEAR_TRIES {
             return Err(Ended::Deaf);
         }
-        (unheard.pushes, unheard.look) = (pushes, Instant::now() + HEAR_DEADLINE);
+        awaited.messages = progress.messages;
+        awaited.deadline = Instant::now() + HEAR_DEADLINE;
+        awaited.tries += 1;
         Ok(())
     }
 }
 
-/// When the barrier has to be looked for; never, where none is awaited.
-async fn look(unheard: Option<&Unheard>) {
-    match unheard {
-        Some(unheard) => sleep_until(unheard.look).await,
+/// When the barrier has to have been heard; never, where none is awaited.
+async fn due(awaited: Option<&Awaited>) {
+    match awaited {
+        Some(awaited) => sleep_until(awaited.deadline).await,
         None => std::future::pending().await,
     }
 }
@@ -262,11 +346,16 @@ async fn first_clock(
         Err(error) if is_missing(&error) => {}
         answer => return Ok((functions, answer?)),
     }
-    // On a connection that nobody else uses: loading watches a key.
-    let functions = Functions::load(&mut broker.client.connect().await?, &broker.keys).await?;
-    broker.set_functions(functions.clone());
+    let functions = reload(broker).await?;
     let clock = functions.clock(&key, None).query_async(connection).await?;
     Ok((functions, clock))
+}
+
+/// Loads the functions again. On a connection that nobody else uses: loading watches a key.
+async fn reload(broker: &RedisBroker) -> Result<Functions, RedisError> {
+    let functions = Functions::load(&mut broker.client.connect().await?, &broker.keys).await?;
+    broker.set_functions(functions.clone());
+    Ok(functions)
 }
 
 /// Keeps a connection whose task is still running from passing anything on.

@@ -1,6 +1,9 @@
 //! What the hub wants, and what of it a session has still to say to Redis. Pure.
+//!
+//! By level, not by edge: what is said is the difference between what is wanted and what was said, so that whatever came and
+//! went while Redis was slow or away costs nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use shared::channel::Channel;
 
@@ -14,6 +17,11 @@ pub(super) const BATCH: usize = 500;
 pub(super) struct Wanted {
     /// With the generation that is to be answered.
     channels: HashMap<Channel, u64>,
+    /// What this session has said to Redis, with the generation then. Begun anew by `new_session`.
+    said: HashMap<Channel, u64>,
+    /// Channels of which the two may differ, each once, in the order in which they were touched.
+    touched: VecDeque<Channel>,
+    is_touched: HashSet<Channel>,
 }
 
 /// What to say next: each channel in at most one of both.
@@ -27,39 +35,56 @@ impl Wanted {
     /// Takes note; nothing is said to anybody.
     pub(super) fn note(&mut self, interest: Interest) {
         match interest {
-            Interest::Subscribe { channel, generation } => _ = self.channels.insert(channel, generation),
-            Interest::Unsubscribe { channel } => _ = self.channels.remove(&channel),
+            Interest::Subscribe { channel, generation } => {
+                self.touch(channel.clone());
+                self.channels.insert(channel, generation);
+            }
+            Interest::Unsubscribe { channel } => {
+                self.channels.remove(&channel);
+                self.touch(channel);
+            }
         }
     }
 
-    /// Takes note of several, and says what changed by all of them. Of a channel that came and went only the end counts; one
-    /// that went and came again is subscribed once more, so that its new life is answered.
-    pub(super) fn apply(&mut self, interest: Vec<Interest>) -> Changes {
-        let mut order = Vec::with_capacity(interest.len());
-        let mut touched: HashMap<Channel, bool> = HashMap::with_capacity(interest.len());
-        for item in interest {
-            let (Interest::Subscribe { channel, .. } | Interest::Unsubscribe { channel }) = &item;
-            if !touched.contains_key(channel) {
-                touched.insert(channel.clone(), self.channels.contains_key(channel));
-                order.push(channel.clone());
-            }
-            self.note(item);
-        }
+    /// Nothing has been said to Redis yet.
+    pub(super) fn new_session(&mut self) {
+        self.said.clear();
+        self.touched = self.channels.keys().cloned().collect();
+        self.is_touched = self.channels.keys().cloned().collect();
+    }
+
+    /// Whether there is something to be said, or may be.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Something to say, at most [`BATCH`] names of each kind, and takes it as said. A channel that went and came again is
+    /// subscribed once more, so that its new life is answered.
+    pub(super) fn take(&mut self) -> Changes {
         let mut changes = Changes::default();
-        for channel in order {
-            match self.channels.get(&channel) {
-                Some(generation) => changes.subscribe.push((channel, *generation)),
-                // One that came and went within this call was never subscribed.
-                None if touched.get(&channel) == Some(&true) => changes.unsubscribe.push(channel),
-                None => {}
+        while changes.subscribe.len() < BATCH && changes.unsubscribe.len() < BATCH {
+            let Some(channel) = self.touched.pop_front() else { break };
+            self.is_touched.remove(&channel);
+            match (self.channels.get(&channel), self.said.get(&channel)) {
+                (Some(wanted), Some(said)) if wanted == said => {}
+                (Some(&generation), _) => {
+                    self.said.insert(channel.clone(), generation);
+                    changes.subscribe.push((channel, generation));
+                }
+                (None, Some(_)) => {
+                    self.said.remove(&channel);
+                    changes.unsubscribe.push(channel);
+                }
+                (None, None) => {}
             }
         }
         changes
     }
 
-    /// All of them, for a new session.
-    pub(super) fn all(&self) -> Vec<(Channel, u64)> {
-        self.channels.iter().map(|(channel, generation)| (channel.clone(), *generation)).collect()
+    fn touch(&mut self, channel: Channel) {
+        if self.is_touched.insert(channel.clone()) {
+            self.touched.push_back(channel);
+        }
     }
 }
 
@@ -71,46 +96,58 @@ mod tests {
         Channel::parse(name).unwrap()
     }
 
-    fn subscribe(name: &str, generation: u64) -> Interest {
-        Interest::Subscribe { channel: channel(name), generation }
+    fn note(wanted: &mut Wanted, interest: &[(&str, Option<u64>)]) {
+        for (name, generation) in interest {
+            let channel = channel(name);
+            wanted.note(match generation {
+                Some(generation) => Interest::Subscribe { channel, generation: *generation },
+                None => Interest::Unsubscribe { channel },
+            });
+        }
     }
 
-    fn unsubscribe(name: &str) -> Interest {
-        Interest::Unsubscribe { channel: channel(name) }
-    }
-
-    fn apply(wanted: &mut Wanted, interest: &[Interest]) -> (Vec<String>, Vec<(String, u64)>) {
-        let changes = wanted.apply(interest.to_vec());
-        let text = |channel: &Channel| channel.as_str().to_owned();
-        (
-            changes.unsubscribe.iter().map(text).collect(),
-            changes.subscribe.iter().map(|(channel, generation)| (text(channel), *generation)).collect(),
-        )
-    }
-
-    #[test]
-    fn only_the_end_counts() {
-        let mut wanted = Wanted::default();
-        assert_eq!(
-            apply(&mut wanted, &[subscribe("a", 1), subscribe("b", 2)]),
-            (vec![], vec![("a".into(), 1), ("b".into(), 2)])
-        );
-        assert_eq!(apply(&mut wanted, &[subscribe("c", 3), unsubscribe("c")]), (vec![], vec![]), "came and went");
-        assert_eq!(apply(&mut wanted, &[unsubscribe("a"), subscribe("a", 4)]), (vec![], vec![("a".into(), 4)]));
-        assert_eq!(
-            apply(&mut wanted, &[unsubscribe("a"), subscribe("a", 5), unsubscribe("a")]),
-            (vec!["a".into()], vec![])
-        );
-        assert_eq!(wanted.all(), [(channel("b"), 2)]);
+    fn changes(unsubscribe: &[&str], subscribe: &[(&str, u64)]) -> Changes {
+        let subscribe = subscribe.iter().map(|(name, generation)| (channel(name), *generation)).collect();
+        Changes { unsubscribe: unsubscribe.iter().map(|name| channel(name)).collect(), subscribe }
     }
 
     #[test]
-    fn between_two_sessions_it_only_takes_note() {
+    fn only_the_difference_is_said() {
         let mut wanted = Wanted::default();
-        wanted.note(subscribe("a", 1));
-        wanted.note(subscribe("b", 2));
-        wanted.note(unsubscribe("a"));
-        wanted.note(subscribe("b", 3));
-        assert_eq!(wanted.all(), [(channel("b"), 3)]);
+        note(&mut wanted, &[("a", Some(1)), ("b", Some(2))]);
+        assert_eq!(wanted.take(), changes(&[], &[("a", 1), ("b", 2)]));
+        assert!(!wanted.is_behind());
+        note(&mut wanted, &[("c", Some(3)), ("c", None)]);
+        assert_eq!(wanted.take(), changes(&[], &[]), "came and went");
+        note(&mut wanted, &[("a", None), ("a", Some(4))]);
+        assert_eq!(wanted.take(), changes(&[], &[("a", 4)]), "a new life is answered");
+        note(&mut wanted, &[("a", None), ("a", Some(5)), ("a", None)]);
+        assert_eq!(wanted.take(), changes(&["a"], &[]));
+        assert_eq!(wanted.take(), changes(&[], &[]), "nothing is said twice");
+    }
+
+    #[test]
+    fn a_new_session_is_told_everything_that_is_wanted_then() {
+        let mut wanted = Wanted::default();
+        note(&mut wanted, &[("a", Some(1)), ("b", Some(2))]);
+        wanted.take();
+        note(&mut wanted, &[("a", None), ("b", None), ("b", Some(3))]);
+        wanted.new_session();
+        assert_eq!(wanted.take(), changes(&[], &[("b", 3)]));
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let mut wanted = Wanted::default();
+        let names: Vec<String> = (0..BATCH + 3).map(|i| i.to_string()).collect();
+        for (generation, name) in names.iter().enumerate() {
+            note(&mut wanted, &[(name, Some(generation as u64))]);
+        }
+        assert_eq!(wanted.take().subscribe.len(), BATCH);
+        assert!(wanted.is_behind());
+        assert_eq!(wanted.take().subscribe.len(), 3);
+        names.iter().for_each(|name| note(&mut wanted, &[(name, None)]));
+        assert_eq!(wanted.take().unsubscribe.len(), BATCH);
+        assert_eq!(wanted.take().unsubscribe.len(), 3);
     }
 }

@@ -61,7 +61,7 @@ fn redis_settings_without_a_url() {
 
 #[test]
 fn a_wrong_url_is_refused_with_its_place_and_without_its_password() {
-    let shape = "a Redis URL is redis://[user[:password]@]host[:port][/db], with rediss:// for TLS";
+    let shape = "a Redis URL is redis://[user[:password]@]host[:port], with rediss:// for TLS";
     for url in [
         "http://me:hunter2@host",
         "redis:/me:hunter2@host",

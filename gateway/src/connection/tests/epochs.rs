@@ -61,3 +61,23 @@ fn a_session_of_the_same_epoch_goes_on_where_the_last_one_ended() {
     let bytes = written(&mut connection, Instant::now());
     assert_eq!(bytes, format!("data: one\nid: 100-1_{0}\n\ndata: two\nid: 100-2_{0}\n\n", tag(1)));
 }
+
+#[test]
+fn a_clock_that_went_back_within_an_epoch_is_another_life() {
+    let mut world = World::new(1);
+    let mut connection = world.open(&["a"], &Request::default());
+    let _ = written(&mut connection, Instant::now());
+    world.clocks[0] = at(900);
+    world.publish("a", "from a future that is forged");
+    let _ = written(&mut connection, Instant::now());
+    world.hub.lost(0, Lost::Away);
+    world.clocks[0] = at(200);
+    world.hub.session(0, &Epoch::from_bits(1), at(200));
+    world.publish("a", "real");
+    assert_eq!(written(&mut connection, Instant::now()), format!("data: real\nid: 200-1_{}\n\n", tag(1)));
+    world.answer_again("a");
+    let mut fresh = world.open(&["a"], &Request::default());
+    let _ = written(&mut fresh, Instant::now());
+    world.publish("a", "and on");
+    assert!(written(&mut fresh, Instant::now()).starts_with("data: and on\n"));
+}

@@ -9,6 +9,7 @@ enum Told {
     Live(String, u64, Position),
     Message(String, Bytes, Option<Stamp>),
     Barrier(Position),
+    Established,
 }
 
 #[derive(Default)]
@@ -25,6 +26,10 @@ impl Sink for Ears {
 
     fn message(&self, message: Message) {
         self.0.lock().unwrap().push(Told::Message(message.channel.to_string(), message.payload, message.stamp));
+    }
+
+    fn established(&self, _: Partition) {
+        self.0.lock().unwrap().push(Told::Established);
     }
 
     fn lost(&self, _: Partition, _: Lost) {
@@ -91,7 +96,8 @@ fn durable_and_ephemeral_messages() {
         world.told(),
         [message("{\"data\":1}", Some(stamp)), message("hello", None), message("\u{1E}11-0 9-0 e no line feed", None),]
     );
-    assert_eq!((world.ended(), world.hearing.progress()), (None, (4, Position::ZERO)));
+    let progress = Progress { messages: 4, heard: at(11), barrier: Position::ZERO };
+    assert_eq!((world.ended(), world.hearing.progress()), (None, progress));
 }
 
 #[test]
@@ -104,6 +110,19 @@ fn channels_are_live_when_their_barrier_was_heard() {
     assert_eq!(world.told(), [Told::Barrier(at(12)), Told::Live("a".to_owned(), 7, at(12))]);
     world.hearing.live_at(at(12), vec![(channel("a"), 8, None)]);
     assert_eq!(world.told(), [Told::Live("a".to_owned(), 8, at(12))], "heard before it was read");
+}
+
+#[test]
+fn established_when_everything_wanted_at_first_is_live() {
+    let world = World::new();
+    world.hearing.live_at(at(12), vec![(channel("a"), 7, None)]);
+    world.hearing.establish_at(at(13));
+    world.push("sse.node:n", "12-0 e r");
+    assert_eq!(world.told(), [Told::Barrier(at(12)), Told::Live("a".to_owned(), 7, at(12))]);
+    world.push("sse.node:n", "13-0 e r");
+    assert_eq!(world.told(), [Told::Barrier(at(13)), Told::Established]);
+    world.push("sse.node:n", "14-0 e r");
+    assert_eq!(world.told(), [Told::Barrier(at(14))], "once");
 }
 
 #[test]
