@@ -66,13 +66,11 @@ pub enum AppError {
     Task(String),
 }
 
-/// A gateway that is bound and not yet served.
+/// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
     public: TcpListener,
-    admin: TcpListener,
+    admin_address: SocketAddr,
     router: Router,
-    admin_router: Router,
-    prometheus: PrometheusHandle,
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
@@ -83,10 +81,11 @@ pub struct App {
 }
 
 impl App {
-    /// Binds both ports, connects to Redis where that is the broker, and puts everything together. `config` has been checked.
+    /// Binds both ports, serves the operator's, connects to Redis where that is the broker, and puts everything together.
+    /// `config` has been checked.
     ///
     /// # Errors
-    /// [`AppError::Listen`], [`AppError::Address`] and [`AppError::Redis`].
+    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`] and [`AppError::Redis`].
     pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
@@ -96,11 +95,25 @@ impl App {
         }
         let admin = listen(&config.admin_listen, "--admin-listen")?;
 
+        let admin_address = admin.local_addr().map_err(|source| AppError::System { what: "serve a port", source })?;
+
         let settings = connection_settings(config);
-        let (broker, publish, keys) = broker(config, &settings.node).await?;
+        let keys =
+            if config.is_on_redis() { config.redis.keys().map_err(ConnectError::from)? } else { Keys::default() };
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        let lane = LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
+        let admin_router = admin::router(Arc::new(Admin {
+            hub: hub.clone(),
+            lifecycle: lifecycle.clone(),
+            prometheus: prometheus.clone(),
+            metrics: metrics.clone(),
+            unready_after: config.redis.unready_after,
+        }));
+        // Before the broker, which may wait for Redis: probes are answered meanwhile.
+        serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
+        let (broker, publish) = broker(config, &settings.node).await?;
         let node = Node {
             hub: hub.clone(),
             connection: Arc::new(settings),
@@ -117,29 +130,8 @@ impl App {
         };
         let demo = config.shows_demo(loopback);
         let router = http::router(Arc::new(node), publish, &cors(config, loopback), demo);
-        let admin_router = admin::router(Arc::new(Admin {
-            hub: hub.clone(),
-            lifecycle: lifecycle.clone(),
-            prometheus: prometheus.clone(),
-            metrics: metrics.clone(),
-            unready_after: config.redis.unready_after,
-        }));
         let drain = DrainSettings { grace: config.drain.grace, deadline: config.drain.deadline };
-        let lane = LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
-        Ok(Self {
-            public,
-            admin,
-            router,
-            admin_router,
-            prometheus,
-            hub,
-            interest,
-            broker,
-            lifecycle,
-            metrics,
-            lane,
-            drain,
-        })
+        Ok(Self { public, admin_address, router, hub, interest, broker, lifecycle, metrics, lane, drain })
     }
 
     /// The address of the public port, as bound.
@@ -151,11 +143,9 @@ impl App {
     }
 
     /// The address of the operator port, as bound.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
-        self.admin.local_addr()
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
     }
 
     /// Serves until a signal, then stops in order. `Ok` after a signal, even if the deadline cut streams.
@@ -163,7 +153,6 @@ impl App {
     /// # Errors
     /// [`AppError::System`] at the start, [`AppError::Task`] when something essential ended by itself.
     pub async fn run(self, mut signals: Signals) -> Result<(), AppError> {
-        serve_admin(self.admin, self.admin_router, self.prometheus, self.lane.write_timeout)?;
         let public = tokio_listener(self.public)?;
 
         let (stop_accepting, stop_hub, stop_broker) =
@@ -203,20 +192,18 @@ impl App {
     }
 }
 
-/// The broker; the publish routes, which only a node alone serves itself; and how things are named.
-async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router, Keys), AppError> {
+/// The broker, and the publish routes, which only a node alone serves itself.
+async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router), AppError> {
     let metrics = BrokerMetrics::new();
-    if config.redis.url.is_some() {
+    if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
-        let keys = broker.keys().clone();
-        return Ok((Arc::new(broker), Router::new(), keys));
+        return Ok((Arc::new(broker), Router::new()));
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
     let broker = Arc::new(MemoryBroker::new(limits));
     let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    let routes = publisher::http::router(publish, broker.clone(), publish_limits(config));
-    Ok((broker, routes, Keys::default()))
+    Ok((broker.clone(), publisher::http::router(publish, broker, publish_limits(config))))
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

@@ -54,7 +54,7 @@ async fn serve(config: &Config, prometheus: PrometheusHandle) -> Result<(), Box<
         // It may wait for Redis.
         _ = signals.next() => return Ok(()),
     };
-    say(&greeting(config, app.public_address()?, app.admin_address()?));
+    say(&greeting(config, app.public_address()?, app.admin_address()));
     Ok(app.run(signals).await?)
 }
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use shared::event_stream::decode::Decoded;
-use testkit::{PATIENCE, RedisServer, eventually, eventually_within, soon};
+use testkit::{PATIENCE, RedisServer, eventually, eventually_within, free_ports, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::{Gateway, Link, Stream};
@@ -69,10 +69,12 @@ async fn a_start_can_wait_for_redis() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_the_wait() {
+async fn probes_are_answered_while_it_waits_and_a_signal_ends_the_wait() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("redis://127.0.0.1:{port}");
-    let builder = Gateway::builder().args(&["--redis-url", &url, "--wait-for-redis", "60s"]);
+    let [admin] = free_ports();
+    let admin = format!("127.0.0.1:{admin}");
+    let builder = Gateway::builder().args(&["--redis-url", &url, "--wait-for-redis", "60s", "--admin-listen", &admin]);
     let mut log = tempfile::NamedTempFile::new().unwrap();
     let builder = builder.env("SSE_GATEWAY__TELEMETRY__FILTER", "info").log_to(log.reopen().unwrap());
     let (mut child, _folder) = builder.start_piped();
@@ -84,6 +86,11 @@ async fn a_signal_ends_the_wait() {
         text.contains("waiting for Redis").then_some(())
     })
     .await;
+    for (path, status, text) in [("livez", 200, "ok\n"), ("readyz", 503, r#"{"ready":false,"reason":"starting"}"#)] {
+        let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{admin}/{path}"));
+        let answer = soon("an answer to a probe", answer.send()).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (status, text));
+    }
     let pid = child.id().unwrap().to_string();
     assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     let status = soon("the end of a gateway that waits", child.wait()).await.unwrap();

@@ -87,12 +87,6 @@ impl RedisBroker {
         })
     }
 
-    /// How things are named there.
-    #[must_use]
-    pub fn keys(&self) -> &Keys {
-        &self.keys
-    }
-
     /// Holds one session after the other until `stop`.
     async fn sessions(&self, mut interest: InterestQueue, sink: Arc<dyn Sink>, stop: CancellationToken) {
         let mut wanted = Wanted::default();
