@@ -131,6 +131,35 @@ async fn any_bytes_from_anybody() {
 }
 
 #[tokio::test]
+async fn messages_written_by_hand_end_no_session() {
+    let redis = RedisServer::start().await;
+    let gateway = Gateway::on(&redis).start().await;
+    let mut stream = open(&gateway, "/events?channel=a&channel=b").await;
+    let clock = redis.cli(&["GET", "sse.clock"]).await;
+    let epoch = clock.split(' ').nth(1).unwrap();
+    for round in 0..20 {
+        let (other, late) = ("\u{1e}1-0 0-0 x\nhello".to_owned(), format!("\u{1e}1-0 0-0 {epoch}\nhello"));
+        for forged in [other, late] {
+            redis.cli(&["PUBLISH", "sse:a", &forged]).await;
+        }
+        redis.cli(&["FCALL", "sse_publish", "1", "sse:b", &round.to_string()]).await;
+        assert_eq!(stream.data().await, Some(round.to_string()));
+    }
+    for reason in ["epoch", "order", "failed", "closed"] {
+        let ended = format!("sse_gateway_broker_sessions_ended_total{{reason=\"{reason}\"}}");
+        assert_eq!(gateway.metric(&ended).await, 0.0, "{reason}");
+    }
+    // Of the right epoch and from the future: what really comes is behind it, until the next session.
+    redis.cli(&["PUBLISH", "sse:a", &format!("\u{1e}9007199254740991-5 0-0 {epoch}\nfuture")]).await;
+    redis.cli(&["FCALL", "sse_publish", "1", "sse:a", "behind"]).await;
+    gateway.metric_becomes("sse_gateway_broker_sessions_ended_total{reason=\"order\"}", 1.0).await;
+    gateway.metric_becomes("sse_gateway_broker_up", 1.0).await;
+    let mut fresh = open(&gateway, "/events?channel=b").await;
+    redis.cli(&["FCALL", "sse_publish", "1", "sse:b", "heard"]).await;
+    assert_eq!(fresh.data().await.as_deref(), Some("heard"));
+}
+
+#[tokio::test]
 async fn prefixes_keep_deployments_apart() {
     let redis = RedisServer::start().await;
     let one = Gateway::on(&redis).env("SSE_GATEWAY__REDIS__PREFIX", "one").start().await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
-use shared::redis::{describe, functions};
+use shared::redis::{describe, first_error, functions};
 
 use crate::PublishError;
 
@@ -37,6 +37,8 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn of(error: &RedisError) -> Self {
+        // Of a transaction, as by loading the functions, what is wrong stands within.
+        let error = &first_error(error);
         let reason = describe(error);
         if functions::is_missing(error) {
             let reason = "the functions are gone from Redis, and are being loaded again".to_owned();

@@ -214,3 +214,17 @@ async fn a_check_loads_functions_that_are_gone() {
     assert_eq!(publisher.check().await, Ok(()));
     assert!(server.cli(&["FUNCTION", "LIST"]).await.contains("sse_publish"));
 }
+
+#[tokio::test]
+async fn functions_that_cannot_be_loaded_now_are_an_outage() {
+    for (args, wanted) in
+        [(&["CONFIG", "SET", "maxmemory", "1"][..], "out of memory"), (&["REPLICAOF", "127.0.0.1", "1"], "READONLY")]
+    {
+        let server = RedisServer::start().await;
+        let publisher = connect(&server.url()).await;
+        server.cli(&["FUNCTION", "FLUSH"]).await;
+        server.cli(args).await;
+        let (reason, _) = unavailable(publisher.publish(&channel("a"), numbered(1)).await);
+        assert!(reason.contains(wanted), "{reason}");
+    }
+}

@@ -26,7 +26,7 @@ pub(super) struct Hearing {
     /// Name of the Pub/Sub channel on which this node hears itself.
     node_channel: String,
     state: Mutex<State>,
-    /// Told when `State::ended` or `State::established` is set.
+    /// Told when `State::ended`, `State::established` or `State::suspicion` is set.
     changed: Notify,
 }
 
@@ -48,8 +48,20 @@ struct State {
     established: bool,
     /// Snapshots whose barrier was not heard yet, in order of their clocks.
     waiting: VecDeque<Waiting>,
+    /// A message came that cannot be one of this session, unless the data have begun another life; it was dropped. Taken by
+    /// the session, which asks the server.
+    suspicion: Option<Suspicion>,
     /// Why nothing more is passed on. Set once.
     ended: Option<Ended>,
+}
+
+/// What is wrong with a durable message. Anybody who may publish can write one by hand, so by itself it proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// It is of another epoch.
+    Epoch,
+    /// Its position is not above the last.
+    Order,
 }
 
 /// How far the connection has come.
@@ -116,6 +128,17 @@ impl Hearing {
         }
     }
 
+    /// Waits for a message that cannot be one of this session.
+    pub(super) async fn suspicious(&self) -> Suspicion {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(suspicion) = self.lock().suspicion.take() {
+                return suspicion;
+            }
+            changed.await;
+        }
+    }
+
     /// How far the connection has come.
     pub(super) fn progress(&self) -> Progress {
         let state = self.lock();
@@ -168,9 +191,15 @@ impl Hearing {
             self.sink.message(Message { channel, payload: bytes, stamp: None });
             return Ok(());
         };
-        self.check(state, &head.epoch)?;
-        if head.position <= state.heard {
-            return Err(Ended::Order);
+        let suspicion = if self.check(state, &head.epoch).is_err() {
+            Some(Suspicion::Epoch)
+        } else {
+            (head.position <= state.heard).then_some(Suspicion::Order)
+        };
+        if suspicion.is_some() {
+            state.suspicion = suspicion;
+            self.changed.notify_waiters();
+            return Ok(());
         }
         state.heard = head.position;
         let stamp = Stamp { position: head.position, previous: head.previous };

@@ -22,7 +22,7 @@ use shared::redis::{ClockReply, describe};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::backoff::Backoff;
-use super::hearing::Hearing;
+use super::hearing::{Hearing, Suspicion};
 use super::wanted::{Changes, Wanted};
 use super::{Away, PARTITION, RedisBroker, read};
 use crate::broker::{InterestQueue, Last, Sink};
@@ -194,6 +194,7 @@ impl<'a> Session<'a> {
                     is_established = true;
                     self.broker.is_back(away);
                 }
+                suspicion = hearing.suspicious() => self.look_into(suspicion).await?,
                 _ = barrier.tick() => { self.say_the_time().await?; }
                 () = due(self.awaited.as_ref()) => self.check_barrier(backoff)?,
                 () = ready(()), if wanted.is_behind() => self.say(wanted.take()).await?,
@@ -287,6 +288,19 @@ impl<'a> Session<'a> {
         };
         self.heard_from(&clock);
         Ok(clock.position)
+    }
+
+    /// A message came that this session cannot have: either the data have begun another life, which the server tells, or
+    /// somebody wrote it by hand, and it is dropped.
+    async fn look_into(&mut self, suspicion: Suspicion) -> Result<(), Ended> {
+        let heard = self.hearing.progress().heard;
+        // Another epoch ends the session there.
+        let clock = self.say_the_time().await?;
+        if suspicion == Suspicion::Order && clock < heard {
+            return Err(Ended::Order);
+        }
+        tracing::debug!(?suspicion, "dropped a message that was not published by sse_publish");
+        Ok(())
     }
 
     /// A clock was read, and said to this node. Another epoch than that of the Pub/Sub connection is another server, or

@@ -136,8 +136,6 @@ fn a_message_that_is_further_than_a_barrier_is_no_barrier() {
 #[test]
 fn what_ends_a_session() {
     for (name, payload, reason) in [
-        ("sse:a", "\u{1E}11-0 9-0 f\nx", Ended::Epoch),
-        ("sse:a", "\u{1E}10-0 9-0 e\nx", Ended::Order),
         ("sse.node:n", "11-0 f r", Ended::Epoch),
         ("sse.node:n", "9-0 e r", Ended::Order),
         ("sse.node:n", "nonsense", Ended::Protocol),
@@ -155,6 +153,18 @@ fn what_ends_a_session() {
     assert_eq!(world.ended(), Some(Ended::Closed));
     world.hearing.end(Ended::Stopped);
     assert_eq!(world.ended(), Some(Ended::Closed), "the first reason stays");
+}
+
+#[tokio::test]
+async fn a_message_that_this_session_cannot_have_is_dropped_and_told() {
+    for (payload, suspicion) in [("\u{1E}11-0 9-0 f\nx", Suspicion::Epoch), ("\u{1E}10-0 9-0 e\nx", Suspicion::Order)] {
+        let world = World::new();
+        world.push("sse:a", payload);
+        assert_eq!((world.told(), world.ended()), (vec![], None), "{payload:?}");
+        assert_eq!(world.hearing.suspicious().await, suspicion);
+        world.push("sse:a", "\u{1E}11-0 9-0 e\nx");
+        assert!(matches!(world.told()[..], [Told::Message(..)]), "what is right goes on");
+    }
 }
 
 #[test]
