@@ -66,6 +66,14 @@ pub enum AppError {
     Task(String),
 }
 
+impl AppError {
+    /// Whether it is the configuration that has to be mended, such as a file of certificates that is not there.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
+    }
+}
+
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
     public: TcpListener,

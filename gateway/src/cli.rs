@@ -93,7 +93,9 @@ fn embedded(public: SocketAddr) -> (String, String) {
 fn on_redis(config: &Config) -> (String, String) {
     let address = config.redis.address().unwrap_or_default();
     let prefix = &config.redis.prefix;
-    (format!("a node on Redis at {address}"), format!("redis-cli -u {address} PUBLISH {prefix}:user:42 hi"))
+    // As oneself: redis-cli takes a user without a password for the password.
+    let server = config.redis.server().unwrap_or_default();
+    (format!("a node on Redis at {address}"), format!("redis-cli -u {server} PUBLISH {prefix}:user:42 hi"))
 }
 
 #[cfg(test)]
@@ -148,7 +150,7 @@ mod tests {
         };
         let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
         assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
-        let line = "  publish   redis-cli -u rediss://me:***@redis.example:6379 PUBLISH app:user:42 hi\n";
+        let line = "  publish   redis-cli -u rediss://redis.example:6379 PUBLISH app:user:42 hi\n";
         assert!(text.contains(line), "{text}");
     }
 }

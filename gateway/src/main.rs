@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use gateway::app::App;
+use gateway::app::{App, AppError};
 use gateway::cli::{Args, greeting};
 use gateway::config::Config;
 use gateway::shutdown::Signals;
@@ -32,7 +32,10 @@ fn main() -> ExitCode {
     }
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, &error.to_string()),
+        Err(error) => {
+            let usage = error.downcast_ref::<AppError>().is_some_and(AppError::is_configuration);
+            fail(if usage { USAGE } else { FAILED }, &error.to_string())
+        }
     }
 }
 

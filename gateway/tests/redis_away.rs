@@ -224,7 +224,7 @@ async fn flushed_data_and_functions_are_another_life() {
     let before = stream.event().await.unwrap();
     redis.cli(&["FLUSHALL"]).await;
     redis.cli(&["FUNCTION", "FLUSH"]).await;
-    gateway.metric_becomes("sse_gateway_broker_up", 0.0).await;
+    gateway.metric_becomes("sse_gateway_broker_sessions_ended_total{reason=\"epoch\"}", 1.0).await;
     gateway.metric_becomes("sse_gateway_broker_up", 1.0).await;
     publish(&redis, "after").await;
     let after = stream.event().await.unwrap();

@@ -18,7 +18,7 @@ use shared::config::Sources;
 
 pub use self::output::complain;
 use crate::config::{Config, ENV_PREFIX};
-use crate::{Configured, Publish, Publisher};
+use crate::{Configured, ConnectError, Publish, Publisher};
 
 /// Read where no `--config` says otherwise, if it is there.
 const DEFAULT_CONFIG: &str = "config/publisher.toml";
@@ -147,7 +147,10 @@ impl Common {
 
 /// What carries out a command's publications: the same as the HTTP service has.
 async fn connect(config: &Config) -> Result<Arc<dyn Publish>, Failure> {
-    let publisher = Publisher::connect(&config.redis).await.map_err(Failure::run)?;
+    let publisher = Publisher::connect(&config.redis).await.map_err(|error| match error {
+        ConnectError::Start(_) => Failure::run(error),
+        ConnectError::Settings(_) | ConnectError::Keys(_) => Failure::usage(error),
+    })?;
     Ok(Arc::new(Configured::new(Arc::new(publisher), config.channels.clone())))
 }
 

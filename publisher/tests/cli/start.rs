@@ -39,7 +39,7 @@ async fn wrong_passwords_are_not_told() {
     let url = format!("redis://:hunter2@127.0.0.1:{port}");
     for command in commands() {
         let error = format!(
-            "sse-publisher: Redis at redis://:***@127.0.0.1:{port} refuses: user or password is wrong; see redis.url and \
+            "sse-publisher: Redis at redis://:***@127.0.0.1:{port} refuses: user or password is wrong, or the server has none; see redis.url and \
              redis.password, and the user's permissions (ACL)"
         );
         command.args(&["--redis-url", &url]).run().await.assert_fails(1, &[&error]);

@@ -165,7 +165,10 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
         return Err(SHAPE.to_owned());
     }
     if url.contains('#') {
-        return Err("a Redis URL has no fragment: a certificate that cannot be verified is none".to_owned());
+        return Err(
+            "a Redis URL has no fragment; a # in a password is written %23, or the password goes into redis.password"
+                .to_owned(),
+        );
     }
     if url.contains('?') {
         return Err("a Redis URL has no query here: the protocol is chosen for each connection".to_owned());
@@ -235,7 +238,7 @@ pub fn describe(error: &RedisError) -> String {
         return "no answer within the deadline".to_owned();
     }
     match (error.kind(), error.code(), error.detail()) {
-        (ErrorKind::AuthenticationFailed, _, _) => "user or password is wrong".to_owned(),
+        (ErrorKind::AuthenticationFailed, _, _) => "user or password is wrong, or the server has none".to_owned(),
         (ErrorKind::Io, _, _) if broken_pipe(error) => "the connection was closed".to_owned(),
         (_, Some(code), Some(detail)) if code != "ERR" => format!("{code} {}", without_arguments(detail)),
         (_, Some(_), Some(detail)) => without_arguments(detail).to_owned(),

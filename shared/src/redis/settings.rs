@@ -81,6 +81,15 @@ impl Settings {
         self.url.as_deref().map(client::without_password)
     }
 
+    /// The URL without user and password: where, and not as whom.
+    #[must_use]
+    pub fn server(&self) -> Option<String> {
+        let address = self.address()?;
+        let Some((scheme, rest)) = address.split_once("://") else { return Some(address) };
+        let server = rest.rsplit_once('@').map_or(rest, |(_, server)| server);
+        Some(format!("{scheme}://{server}"))
+    }
+
     /// Names in Redis.
     ///
     /// # Errors
