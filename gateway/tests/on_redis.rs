@@ -236,6 +236,14 @@ async fn a_server_that_refuses_what_is_needed_is_told_at_the_start_and_no_secret
 }
 
 #[tokio::test]
+async fn certificates_that_are_not_there_are_the_configurations_fault() {
+    let missing = Gateway::builder().args(&["--redis-url", "rediss://127.0.0.1:1"]);
+    let exit = missing.env("SSE_GATEWAY__REDIS__CA_FILE", "none.pem").fail().await;
+    assert_eq!(exit.status.code(), Some(2), "{exit:?}");
+    assert_eq!(exit.errors, "sse-gateway: redis.ca_file: none.pem: No such file or directory (os error 2)\n");
+}
+
+#[tokio::test]
 async fn user_password_and_tls() {
     let redis =
         RedisServer::builder().tls().config("user default off").config("user gw on >s3cret ~* &* +@all").start().await;

@@ -78,6 +78,15 @@ impl Failure {
     fn usage(text: impl Display) -> Self {
         Self { code: USAGE, text: text.to_string() }
     }
+
+    /// A file of certificates that is not there is the configuration's fault, a server that is not there is not.
+    #[allow(clippy::needless_pass_by_value)] // for `map_err`
+    fn connect(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Start(_) => Self::run(error),
+            ConnectError::Settings(_) | ConnectError::Keys(_) => Self::usage(error),
+        }
+    }
 }
 
 impl Args {
@@ -147,10 +156,7 @@ impl Common {
 
 /// What carries out a command's publications: the same as the HTTP service has.
 async fn connect(config: &Config) -> Result<Arc<dyn Publish>, Failure> {
-    let publisher = Publisher::connect(&config.redis).await.map_err(|error| match error {
-        ConnectError::Start(_) => Failure::run(error),
-        ConnectError::Settings(_) | ConnectError::Keys(_) => Failure::usage(error),
-    })?;
+    let publisher = Publisher::connect(&config.redis).await.map_err(Failure::connect)?;
     Ok(Arc::new(Configured::new(Arc::new(publisher), config.channels.clone())))
 }
 

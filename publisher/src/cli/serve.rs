@@ -5,7 +5,7 @@ use shared::telemetry;
 
 use super::{Common, Failure, output};
 use crate::config::Config;
-use crate::serve::Service;
+use crate::serve::{ServeError, Service};
 
 /// Serve publishing by HTTP, until SIGTERM or Ctrl-C.
 ///
@@ -46,7 +46,11 @@ impl Args {
         let result = runtime.block_on(service.run(prometheus, output::say));
         // Whatever was cut at the deadline is not waited for.
         runtime.shutdown_background();
-        result.map(|()| 0).map_err(Failure::run)
+        match result {
+            Ok(()) => Ok(0),
+            Err(ServeError::Connect(error)) => Err(Failure::connect(error)),
+            Err(error) => Err(Failure::run(error)),
+        }
     }
 }
 
