@@ -45,7 +45,7 @@ pub fn describe() {
     );
     describe_gauge!(PROBE_AGE, Unit::Seconds, "Since this node last heard itself through the broker.");
     describe_gauge!(SUBSCRIPTIONS, "Channels that this node is subscribed to.");
-    describe_gauge!(BROKER_UP, "1 while there is a session with the broker.");
+    describe_gauge!(BROKER_UP, "1 while a session with the broker is established.");
     describe_counter!(
         SESSIONS_ENDED,
         "Sessions with the broker that ended, and tries to open one that failed, by reason."
