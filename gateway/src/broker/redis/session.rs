@@ -194,7 +194,6 @@ impl<'a> Session<'a> {
                     is_established = true;
                     self.broker.is_back(away);
                 }
-                suspicion = hearing.suspicious() => self.look_into(suspicion).await?,
                 _ = barrier.tick() => { self.say_the_time().await?; }
                 () = due(self.awaited.as_ref()) => self.check_barrier(backoff)?,
                 () = ready(()), if wanted.is_behind() => self.say(wanted.take()).await?,
@@ -202,6 +201,8 @@ impl<'a> Session<'a> {
                     Some(item) => wanted.note(item),
                     None => return Ok(()),
                 },
+                // Last, so that a flood of such messages keeps nothing else from being done.
+                suspicion = hearing.suspicious() => self.look_into(suspicion).await?,
             }
         }
     }
