@@ -10,6 +10,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::{Configured, Publish};
 use shared::keys::Keys;
+use shared::net::{describe, max_sockets};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,7 +112,8 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
-        let lane = LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
+        let lane =
+            LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
@@ -289,21 +291,5 @@ fn cors(config: &Config, loopback: bool) -> Cors {
         Ok(cors) => cors,
         // `check` has refused it.
         Err(_) => Cors::Closed,
-    }
-}
-
-/// As many as the open file limit allows beside what is reserved, or all but one of a very low limit.
-fn max_sockets() -> usize {
-    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
-    let sockets = if files > 2 * RESERVED_FILES { files - RESERVED_FILES } else { (files / 2).max(1) };
-    usize::try_from(sockets).unwrap_or(usize::MAX)
-}
-
-fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
-        io::ErrorKind::PermissionDenied => "not permitted (ports below 1024 belong to root)".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        _ => error.to_string(),
     }
 }

@@ -14,6 +14,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
+use shared::net::{describe, max_sockets};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -104,7 +105,8 @@ impl Service {
             }
         };
         let listener = tokio::net::TcpListener::from_std(public).map_err(system("serve the port"))?;
-        let settings = ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets() };
+        let settings =
+            ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let served = serve(listener, router(&config, &publisher), settings, connections.clone(), stop.clone());
         health.start();
@@ -176,22 +178,6 @@ fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str) -> String {
 fn listen(address: &str, flag: &'static str) -> Result<TcpListener, ServeError> {
     let address = resolve(address).map_err(ServeError::Address)?;
     bind(address).map_err(|source| ServeError::Listen { address, flag, source })
-}
-
-/// As many as the open file limit allows beside what is reserved, or all but one of a very low limit.
-fn max_sockets() -> usize {
-    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
-    let sockets = if files > 2 * RESERVED_FILES { files - RESERVED_FILES } else { (files / 2).max(1) };
-    usize::try_from(sockets).unwrap_or(usize::MAX)
-}
-
-fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
-        io::ErrorKind::PermissionDenied => "not permitted (ports below 1024 belong to root)".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// SIGTERM and SIGINT, each time one of them comes.

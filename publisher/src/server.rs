@@ -3,8 +3,7 @@
 //! No HTTP/2: those who publish are backends, which keep a few connections open anyway, and one socket a request under
 //! way is easy to bound.
 
-mod request;
-mod socket;
+mod answer;
 
 use std::convert::Infallible;
 use std::io;
@@ -24,15 +23,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use shared::net::{Peer, RequestBody, TimedStream, is_about_one_peer, set_options};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use self::request::{Answer, Peer, RequestBody};
-use self::socket::TimedStream;
+use self::answer::Answer;
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`).
 const BACKLOG: i32 = 1_024;
@@ -41,8 +39,6 @@ const BACKLOG: i32 = 1_024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// Most bytes that hyper holds for one connection beyond a write under way; also the longest request head.
 const BUFFER: usize = 64 << 10;
-/// TCP keep-alive probes find a peer that is gone while nothing is written.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Between attempts to accept after the system refused one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// At a stop, the time for the last bytes of an answer, and for a request that is about to be whole.
@@ -57,18 +53,12 @@ pub(crate) struct ServerSettings {
     pub(crate) max_sockets: usize,
 }
 
-/// Binds `address`. The listener belongs to no runtime yet, so that a port that is taken is found before anything starts.
+/// Binds `address`, see [`shared::net::bind`].
 ///
 /// # Errors
 /// Those of the system; most often that the port is taken.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // A restart does not wait for the old connections' TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    shared::net::bind(address, BACKLOG)
 }
 
 /// Accepts until `stop`, then lets requests under way finish and takes no new ones. Connections run in `tasks`: wait for
@@ -183,7 +173,7 @@ impl Service<Request<Incoming>> for OnPeer {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (router, peer) = (self.router.clone(), self.peer.clone());
-        let answering = peer.clone().answering();
+        let answering = peer.answering();
         let request = request.map(|body| Body::new(RequestBody::new(body, peer.clone())));
         let answer = async move {
             let mut response = router.oneshot(request).await?;
@@ -194,25 +184,6 @@ impl Service<Request<Incoming>> for OnPeer {
         };
         answer.boxed()
     }
-}
-
-/// Answers leave at once, and a peer that is gone is noticed.
-fn set_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(write_timeout))?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = write_timeout;
-    Ok(())
-}
-
-fn is_about_one_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@
 //! | [`envelope`] | the JSON in which an event travels to the gateways |
 //! | [`keys`] | names in Redis, and which partition a channel belongs to |
 //! | [`redis`] | settings, connections, the function library, and a message's bytes |
+//! | [`net`] | sockets to listen on and to accept: bound, timed, closed without taking an answer away |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
 //!
-//! Only [`redis`] opens sockets, and only when asked to.
+//! Only [`redis`] and [`net`] open sockets, and only when asked to.
 
 pub mod channel;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod envelope;
 pub mod event;
 pub mod event_stream;
 pub mod keys;
+pub mod net;
 pub mod position;
 pub mod redis;
 pub mod telemetry;

@@ -19,16 +19,14 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use shared::net::{RequestBody, TimedStream, is_about_one_peer, set_options};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::request::RequestBody;
 use super::response::ResponseBody;
-use super::socket::TimedStream;
 use super::transport::Transport;
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
@@ -47,23 +45,15 @@ const MAX_HEAD: u32 = 64 << 10;
 const HTTP2_STREAMS: u32 = 250;
 /// HTTP/2 pings find a peer that is gone without a word.
 const HTTP2_PING: Duration = Duration::from_secs(20);
-/// TCP keep-alive probes do the same below HTTP/1.1, where a request is under way and nothing is written.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Between attempts to accept after the system refused one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds `address`. The listener belongs to no runtime yet, so that a port that is taken is found before anything starts.
+/// Binds `address`, see [`shared::net::bind`].
 ///
 /// # Errors
 /// Those of the system; most often that the port is taken.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // A restart does not wait for the old connections' TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    shared::net::bind(address, BACKLOG)
 }
 
 /// How a listener treats its sockets.
@@ -146,7 +136,7 @@ fn connection(
     router: Router,
     tasks: TaskTracker,
 ) -> Pin<Box<Connection>> {
-    let io = TokioIo::new(TimedStream::new(stream, transport.clone()));
+    let io = TokioIo::new(TimedStream::new(stream, transport.peer().clone(), transport.write_timeout()));
     let service = OnTransport { router, transport: transport.clone() };
     Box::pin(builder(tasks).serve_connection(io, service).into_owned())
 }
@@ -193,12 +183,12 @@ impl Service<Request<Incoming>> for OnTransport {
         let (router, transport) = (self.router.clone(), self.transport.clone());
         let http2 = request.version() == Version::HTTP_2;
         let under_way = transport.request(http2);
-        let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.clone())));
+        let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.peer().clone())));
         request.extensions_mut().insert(transport.clone());
         let answer = async move {
             let mut response = router.oneshot(request).await?;
             // On HTTP/2 only the stream ends, and there is no such header.
-            if transport.is_unread() && !http2 {
+            if transport.peer().is_unread() && !http2 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let progress = http2.then(|| transport.watch());
@@ -220,25 +210,6 @@ fn builder(tasks: TaskTracker) -> auto::Builder<TrackedExecutor> {
         .max_concurrent_streams(HTTP2_STREAMS)
         .max_send_buf_size(HTTP2_BUFFER);
     builder
-}
-
-/// Events leave at once, and a peer that is gone is noticed.
-fn set_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(write_timeout))?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = write_timeout;
-    Ok(())
-}
-
-fn is_about_one_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }
 
 /// HTTP/2 streams run in the same tracker as their connections.

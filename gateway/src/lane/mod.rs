@@ -4,9 +4,7 @@
 
 mod body;
 pub mod hyper;
-mod request;
 mod response;
-mod socket;
 mod transport;
 
 pub use self::body::EventStream;

@@ -11,9 +11,10 @@ use std::task::{Context, Poll};
 use axum::body::Body as AxumBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use shared::net::Answering;
 use tokio::time::Instant;
 
-use super::transport::{Progress, Request};
+use super::transport::Progress;
 
 /// Most bytes handed over at a time: an HTTP/2 frame at its usual size.
 const PIECE: usize = 16 << 10;
@@ -25,12 +26,12 @@ pub(super) struct ResponseBody {
     rest: Bytes,
     /// On HTTP/2.
     progress: Option<Arc<Progress>>,
-    _request: Request,
+    _answering: Answering,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: AxumBody, progress: Option<Arc<Progress>>, request: Request) -> Self {
-        Self { body, rest: Bytes::new(), progress, _request: request }
+    pub(super) fn new(body: AxumBody, progress: Option<Arc<Progress>>, answering: Answering) -> Self {
+        Self { body, rest: Bytes::new(), progress, _answering: answering }
     }
 
     fn piece(&mut self) -> Frame<Bytes> {

@@ -1,14 +1,16 @@
 //! What is known of a client's connection, for those who serve it: whether it takes what is written, whether a request was
 //! read to its end, how many are under way.
 //!
-//! Two things can stand still. The socket: bytes were offered and it takes none (`socket.rs` tells). Or, on HTTP/2, one
-//! stream's window: the socket is fine, but hyper does not come back for the stream's next bytes. Either ends the transport
-//! after the write timeout; with it go all its streams, since hyper has no way to end just one from outside.
+//! Two things can stand still. The socket: bytes were offered and it takes none ([`TimedStream`](shared::net::TimedStream)
+//! tells). Or, on HTTP/2, one stream's window: the socket is fine, but hyper does not come back for the stream's next bytes.
+//! Either ends the transport after the write timeout; with it go all its streams, since hyper has no way to end just one from
+//! outside.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use shared::net::{Answering, Peer};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -20,17 +22,12 @@ const STOP_PAUSE: Duration = Duration::from_secs(1);
 pub struct Transport {
     opened: Instant,
     write_timeout: Duration,
-    /// Set when something stood still for the write timeout; read when a body is dropped.
-    timed_out: AtomicBool,
+    /// What socket and requests say. Timed out is also an HTTP/2 answer that stood still; read when a body is dropped.
+    peer: Arc<Peer>,
     /// Fires at every request.
     requested: Notify,
     /// The requests come by HTTP/2.
     http2: AtomicBool,
-    /// Requests under way, each until its answer is gone.
-    requests: AtomicUsize,
-    /// A request's body was not read to its end, so that the connection has to end after the answer. Set when the body is
-    /// dropped.
-    unread: AtomicBool,
     /// The answers under way on HTTP/2; those that ended are dropped when the list is next gone through.
     answers: Mutex<Vec<Weak<Progress>>>,
 }
@@ -67,11 +64,9 @@ impl Transport {
         Arc::new(Self {
             opened: Instant::now(),
             write_timeout,
-            timed_out: AtomicBool::new(false),
+            peer: Arc::default(),
             requested: Notify::new(),
             http2: AtomicBool::new(false),
-            unread: AtomicBool::new(false),
-            requests: AtomicUsize::new(0),
             answers: Mutex::default(),
         })
     }
@@ -79,33 +74,23 @@ impl Transport {
     /// Whether something on it stood still for the write timeout.
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
-        self.timed_out.load(Ordering::Relaxed)
+        self.peer.is_timed_out()
     }
 
-    /// The socket took nothing for the write timeout.
-    pub(super) fn set_timed_out(&self) {
-        self.timed_out.store(true, Ordering::Relaxed);
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
     }
 
     pub(super) fn write_timeout(&self) -> Duration {
         self.write_timeout
     }
 
-    pub(super) fn set_unread(&self) {
-        self.unread.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the connection has to end after the answer.
-    pub(super) fn is_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed)
-    }
-
     /// Notes that a request came.
-    pub(super) fn request(self: &Arc<Self>, http2: bool) -> Request {
+    pub(super) fn request(&self, http2: bool) -> Answering {
         self.http2.store(http2, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        let answering = self.peer.answering();
         self.requested.notify_one();
-        Request(self.clone())
+        answering
     }
 
     /// Watches one more answer on HTTP/2.
@@ -129,10 +114,10 @@ impl Transport {
             }
             let now = Instant::now();
             if self.any_stands_still(now) {
-                self.set_timed_out();
+                self.peer.set_timed_out();
                 return;
             }
-            if requested || self.requests.load(Ordering::Relaxed) > 0 {
+            if requested || self.peer.is_answering() {
                 quiet_since = now;
             } else if now.saturating_duration_since(quiet_since) >= idle {
                 return;
@@ -142,7 +127,7 @@ impl Transport {
 
     /// Ends when there was no request under way for a while: at a stop, half a request holds nothing up.
     pub(super) async fn nothing_under_way(&self) {
-        while self.requests.load(Ordering::Relaxed) > 0 {
+        while self.peer.is_answering() {
             sleep(STOP_PAUSE).await;
         }
         // Time for the last bytes of the last answer.
@@ -158,16 +143,6 @@ impl Transport {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.retain(|answer| answer.strong_count() > 0);
         answers.iter().filter_map(Weak::upgrade).any(|answer| answer.stands_still(now, self.write_timeout))
-    }
-}
-
-/// A request under way. Dropping it says that its answer is gone.
-#[derive(Debug)]
-pub(super) struct Request(Arc<Transport>);
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

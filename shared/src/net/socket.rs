@@ -11,14 +11,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::request::Peer;
+use super::Peer;
 
 /// How long, and how much, of an unread request is read and dropped before the connection closes.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 64 << 20;
 
-/// See above.
-pub(super) struct TimedStream {
+/// A socket whose writes fail, with [`TimedOut`](io::ErrorKind::TimedOut), once it took nothing for the write timeout; its
+/// [`Peer`] is told. Closing it reads on, 5 s and 64 MiB at most, where a request was left unread.
+pub struct TimedStream {
     stream: TcpStream,
     peer: Arc<Peer>,
     write_timeout: Duration,
@@ -35,8 +36,17 @@ struct Linger {
 }
 
 impl TimedStream {
-    pub(super) fn new(stream: TcpStream, peer: Arc<Peer>, write_timeout: Duration) -> Self {
+    /// The accepted `stream` of `peer`.
+    #[must_use]
+    pub fn new(stream: TcpStream, peer: Arc<Peer>, write_timeout: Duration) -> Self {
         Self { stream, peer, write_timeout, blocked: None, lingering: None }
+    }
+
+    /// The system gives up by itself where its own timer (`TCP_USER_TIMEOUT`) is the first to run out.
+    fn note<T>(&self, result: &Poll<io::Result<T>>) {
+        if matches!(result, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
+            self.peer.set_timed_out();
+        }
     }
 
     /// Reads what the client still sends, within bounds: closing over it would reset the connection, and take the answer
@@ -61,18 +71,22 @@ impl TimedStream {
     fn timed<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.blocked = None;
+            self.note(&result);
             return result;
         }
         let timeout = self.write_timeout;
         let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(blocked.as_mut().poll(cx));
+        self.peer.set_timed_out();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.note(&result);
+        result
     }
 }
 

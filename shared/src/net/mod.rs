@@ -1,0 +1,109 @@
+//! The sockets that gateway and publisher listen on: how they are bound, how many there may be, how one is written to and
+//! closed.
+//!
+//! | item | what it does |
+//! |---|---|
+//! | [`bind`], [`describe`], [`max_sockets`] | before anything is served |
+//! | [`is_about_one_peer`] | while accepting |
+//! | [`set_options`], [`TimedStream`] | one socket |
+//! | [`Peer`], [`RequestBody`] | what is known of the requests on it |
+//!
+//! It must not know any route or HTTP version, own a task, or log: whoever accepts does all of that.
+
+mod peer;
+mod socket;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
+
+pub use self::peer::{Answering, Peer, RequestBody};
+pub use self::socket::TimedStream;
+
+/// TCP keep-alive probes find a peer that is gone while a request is under way and nothing is written.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Binds `address`; up to `backlog` sockets may wait to be accepted, as far as the system allows (`net.core.somaxconn`). The
+/// listener belongs to no runtime yet, so that a port that is taken is found before anything starts.
+///
+/// # Errors
+/// Those of the system; most often that the port is taken. [`describe`] has words for them.
+pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restart does not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// Why [`bind`] failed, in words.
+#[must_use]
+pub fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
+        io::ErrorKind::PermissionDenied => "not permitted (ports below 1024 belong to root)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// As many sockets as the open file limit allows beside `reserved` files, or half of a very low limit; at least one.
+#[must_use]
+pub fn max_sockets(reserved: u64) -> usize {
+    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+    usize::try_from(beside(reserved, files)).unwrap_or(usize::MAX)
+}
+
+fn beside(reserved: u64, files: u64) -> u64 {
+    if files > 2 * reserved { files - reserved } else { (files / 2).max(1) }
+}
+
+/// What is written leaves at once, and a peer that is gone is noticed, on Linux after `write_timeout`.
+///
+/// # Errors
+/// Those of the system.
+pub fn set_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(write_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = write_timeout;
+    Ok(())
+}
+
+/// Whether an `error` of accepting is about one peer, so that the next one can be accepted at once.
+#[must_use]
+pub fn is_about_one_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_said_to_be() {
+        let taken = bind(([127, 0, 0, 1], 0).into(), 1).unwrap();
+        let error = bind(taken.local_addr().unwrap(), 1).unwrap_err();
+        assert_eq!(describe(&error), "the port is taken");
+        let error = bind(([192, 0, 2, 1], 0).into(), 1).unwrap_err();
+        assert_eq!(describe(&error), "this machine has no such address");
+    }
+
+    #[test]
+    fn sockets_leave_files_for_the_rest() {
+        for (files, sockets) in [(0, 1), (1, 1), (3, 1), (100, 50), (128, 64), (129, 65), (1_024, 960)] {
+            assert_eq!(beside(64, files), sockets, "{files} files");
+        }
+    }
+}
