@@ -247,8 +247,9 @@ impl<'a> Session<'a> {
         let (clock, lasts) = self.lasts(batch).await?;
         let channels =
             batch.iter().zip(lasts).map(|((channel, generation), last)| (channel.clone(), *generation, last));
-        self.hearing.live_at(clock.position, channels.collect());
+        // First, since another epoch ends the session, and then nothing becomes live any more.
         self.heard_from(&clock);
+        self.hearing.live_at(clock.position, channels.collect());
         Ok(())
     }
 
