@@ -121,19 +121,23 @@ impl Pipe<'_> {
                 read = stdin.read(&mut buffer) => read,
             };
             let bytes = read.map_err(|error| Failure::run(format!("cannot read standard input: {error}")))?;
+            let is_end = bytes == 0;
+            if is_end {
+                // Before the rest is published, which a signal cut off.
+                tokio::select! {
+                    biased;
+                    code = signals.next() => return Ok(End::Signal(code)),
+                    () = sleep(SIGNAL_PAUSE) => {}
+                }
+            }
             let mut texts = Vec::new();
-            let cut = if bytes == 0 { cutter.finish(&mut texts) } else { cutter.feed(&buffer[..bytes], &mut texts) };
+            let cut = if is_end { cutter.finish(&mut texts) } else { cutter.feed(&buffer[..bytes], &mut texts) };
             // What came before something wrong is published all the same.
             self.send(&texts).await?;
             cut.map_err(Failure::run)?;
-            if bytes == 0 {
-                break;
+            if is_end {
+                return Ok(End::OfFile);
             }
-        }
-        tokio::select! {
-            biased;
-            code = signals.next() => Ok(End::Signal(code)),
-            () = sleep(SIGNAL_PAUSE) => Ok(End::OfFile),
         }
     }
 
