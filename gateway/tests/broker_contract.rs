@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gateway::broker::Between;
 use gateway::broker::memory::{MemoryBroker, MemoryLimits};
 use gateway::broker::redis::RedisBroker;
 use gateway::metrics::BrokerMetrics;
@@ -21,7 +22,7 @@ async fn on(server: RedisServer) -> Fixture {
     let fixture = Fixture::run(Arc::new(broker), Arc::new(publisher), Box::new(server));
     // It reads once there is a session, a moment after its beginning.
     let probe = Channel::parse("probe").unwrap();
-    let read = async || fixture.broker.read(&probe, Position::ZERO, 1).await.ok();
+    let read = async || fixture.broker.read(&probe, Between::after(Position::ZERO), 1).await.ok();
     eventually("a first session", read).await;
     fixture
 }

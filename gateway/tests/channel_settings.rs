@@ -137,7 +137,8 @@ impl Embedded {
 
     async fn history(&self, channel: &str) -> Vec<String> {
         let channel = Channel::parse(channel).unwrap();
-        let snapshot = self.broker.read(&channel, Position::ZERO, 10_000).await.unwrap();
+        let snapshot =
+            self.broker.read(&channel, gateway::broker::Between::after(Position::ZERO), 10_000).await.unwrap();
         let payload = |entry: &gateway::broker::Entry| String::from_utf8(entry.payload.to_vec()).unwrap();
         snapshot.entries.iter().map(payload).collect()
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`channel`] | names of topics, validated |
 //! | [`position`] | order of durable events: [`Position`](position::Position), [`Epoch`](position::Epoch) |
+//! | [`continuity`] | whether events follow on from where a reader is, or which gap there is |
 //! | [`cursor`] | what a client sends back in `Last-Event-ID` |
 //! | [`event`] | the four fields of the WHATWG event stream format |
 //! | [`event_stream`] | that format in bytes: encoder and incremental decoder |
@@ -18,6 +19,7 @@
 
 pub mod channel;
 pub mod config;
+pub mod continuity;
 pub mod cursor;
 pub mod envelope;
 pub mod event;

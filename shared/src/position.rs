@@ -61,6 +61,15 @@ fn canonical_u64(text: &str) -> Result<u64, ParsePositionError> {
     text.parse().map_err(|_| ParsePositionError)
 }
 
+/// The place of a durable event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its own position.
+    pub position: Position,
+    /// Position of the channel's durable event before it; [`Position::ZERO`] where none is known.
+    pub previous: Position,
+}
+
 /// Longest epoch, in bytes.
 pub const MAX_EPOCH_BYTES: usize = 40;
 

@@ -21,7 +21,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::history::{History, Size};
-use super::{Broker, BrokerError, Entry, Interest, InterestQueue, Message, Partition, Sink, Snapshot, Stamp};
+use super::{
+    Between, Broker, BrokerError, Entry, Interest, InterestQueue, Join, Message, Partition, Sink, Snapshot, Stamp,
+};
 
 /// There is only one partition here.
 const PARTITION: Partition = 0;
@@ -163,7 +165,8 @@ impl MemoryBroker {
                 state.interest.insert(channel.clone());
                 let snapshot = state.snapshot(&channel, now);
                 if let Some(sink) = &state.sink {
-                    sink.live(&channel, generation, snapshot);
+                    // There are no sessions here, so nothing was seen before.
+                    sink.live(&channel, generation, snapshot, Join::Anew);
                 }
             }
             Interest::Unsubscribe { channel } => {
@@ -228,7 +231,8 @@ impl State {
         self.expire(channel, now);
         self.raise_clock(now);
         let last = self.channels.get(channel).and_then(History::last);
-        Snapshot { clock: self.clock, last, entries: Vec::new() }
+        // What goes for want of room are entries alone: each last position stays its time.
+        Snapshot { clock: self.clock, time_ms: now, evicts: false, last, entries: Vec::new() }
     }
 
     fn raise_clock(&mut self, now: u64) {
@@ -328,7 +332,7 @@ impl Broker for MemoryBroker {
     fn read<'a>(
         &'a self,
         channel: &'a Channel,
-        after: Position,
+        between: Between,
         limit: usize,
     ) -> BoxFuture<'a, Result<Snapshot, BrokerError>> {
         async move {
@@ -336,7 +340,10 @@ impl Broker for MemoryBroker {
             let mut state = self.lock();
             let mut snapshot = state.snapshot(channel, now);
             snapshot.entries =
-                state.channels.get(channel).map(|history| history.after(after, limit)).unwrap_or_default();
+                state.channels.get(channel).map(|history| history.newest(between, limit)).unwrap_or_default();
+            if let Some(sink) = &state.sink {
+                sink.barrier(PARTITION, state.clock);
+            }
             Ok(snapshot)
         }
         .boxed()

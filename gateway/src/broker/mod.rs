@@ -7,6 +7,7 @@
 //! [`memory`] is the embedded broker: one process, no Redis, the same semantics. [`redis`] carries events between nodes.
 
 pub mod memory;
+pub mod past;
 pub mod redis;
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shared::channel::Channel;
+use shared::continuity::{Evidence, Gap};
+pub use shared::position::Stamp;
 use shared::position::{Epoch, Position};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -54,15 +57,6 @@ pub struct Message {
     pub stamp: Option<Stamp>,
 }
 
-/// The place of a durable event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Its own position.
-    pub position: Position,
-    /// Position of the channel's durable event before it; [`Position::ZERO`] where none is known.
-    pub previous: Position,
-}
-
 /// A durable event in a channel's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -86,10 +80,60 @@ pub struct Last {
 pub struct Snapshot {
     /// The partition's clock: every event published so far is at or before it, every later one after it.
     pub clock: Position,
+    /// Time of day at the broker, Unix milliseconds.
+    pub time_ms: u64,
+    /// The broker throws data away before their time when memory is short.
+    pub evicts: bool,
     /// The channel's last event, if one is remembered.
     pub last: Option<Last>,
     /// Entries asked for, in order of position.
     pub entries: Vec<Entry>,
+}
+
+impl Snapshot {
+    /// What it says for [`shared::continuity`].
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        let last = self.last.map(|last| last.position);
+        Evidence { clock: self.clock, time_ms: self.time_ms, evicts: self.evicts, last }
+    }
+}
+
+/// Entries with positions between two, neither included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Between {
+    /// Those after it.
+    pub after: Position,
+    /// Those before it; `None`: up to the newest.
+    pub before: Option<Position>,
+}
+
+impl Between {
+    /// Everything after a position.
+    #[must_use]
+    pub fn after(after: Position) -> Self {
+        Self { after, before: None }
+    }
+}
+
+/// How far a sink has certainly heard a channel, in this epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The channel's last event then; `None` where there was none.
+    pub last: Option<Position>,
+    /// Everything published on the channel up to here was passed on.
+    pub complete: Position,
+}
+
+/// How a channel that is live again joins what its sink has seen of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// Nothing was seen: it begins at the snapshot's clock.
+    Anew,
+    /// The snapshot's entries are all that came since; usually none.
+    CaughtUp,
+    /// What came since can no longer be had, for this reason: it begins at the snapshot's clock.
+    Hole(Gap),
 }
 
 /// What a broker tells. Calls are short and never wait; those of one partition come in order.
@@ -97,9 +141,16 @@ pub trait Sink: Send + Sync + 'static {
     /// A session of `partition` begins: whatever follows belongs to `epoch`.
     fn session(&self, partition: Partition, epoch: &Epoch, clock: Position);
 
-    /// `channel` is live: it was subscribed, `snapshot` (without entries) was read after that, and every message since the
-    /// snapshot comes, or came already, through [`Sink::message`].
-    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot);
+    /// `channel` is live: it was subscribed, `snapshot` was read after that, and every message since the snapshot comes, or
+    /// came already, through [`Sink::message`]. `join` says what the snapshot's entries are.
+    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot, join: Join);
+
+    /// How far this life of `channel` was heard, through the sessions of this epoch; `None` where it has never been live in it.
+    fn seen(&self, channel: &Channel, generation: u64) -> Option<Seen>;
+
+    /// Messages of a live `channel` stopped arriving without a word: it is not live until [`live`](Self::live) says so again,
+    /// and whoever has gone on beyond what was [`seen`](Self::seen) has missed something.
+    fn stale(&self, channel: &Channel, generation: u64);
 
     /// An event on a channel that is subscribed.
     fn message(&self, message: Message);
@@ -142,11 +193,12 @@ pub trait Broker: Send + Sync + 'static {
         stop: CancellationToken,
     ) -> BoxFuture<'static, ()>;
 
-    /// Reads the channel's state and at most `limit` entries after `after`, at one instant.
+    /// Reads the channel's state, and of its entries `between` the newest, at most `limit`; all at one instant of the present
+    /// session's epoch. The node hears the snapshot's clock as a barrier soon after.
     fn read<'a>(
         &'a self,
         channel: &'a Channel,
-        after: Position,
+        between: Between,
         limit: usize,
     ) -> BoxFuture<'a, Result<Snapshot, BrokerError>>;
 }

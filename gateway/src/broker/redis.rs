@@ -18,9 +18,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use shared::channel::Channel;
 use shared::keys::Keys;
-use shared::position::Position;
 use shared::redis::start::{StartError, check_push, start};
-use shared::redis::{Client, ClientError, Functions, Settings};
+use shared::redis::{Client, ClientError, Functions, Settings, describe};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::backoff::Backoff;
 use self::session::{Ended, Session};
 use self::wanted::Wanted;
-use super::{Broker, BrokerError, InterestQueue, Lost, Partition, Sink, Snapshot};
+use super::{Between, Broker, BrokerError, InterestQueue, Lost, Partition, Sink, Snapshot};
 use crate::metrics::BrokerMetrics;
 
 /// Bytes of the node's own name in its name in Redis, which has 64 at most.
@@ -207,7 +206,7 @@ impl Broker for RedisBroker {
     fn read<'a>(
         &'a self,
         channel: &'a Channel,
-        after: Position,
+        between: Between,
         limit: usize,
     ) -> BoxFuture<'a, Result<Snapshot, BrokerError>> {
         async move {
@@ -215,7 +214,11 @@ impl Broker for RedisBroker {
             let Some(mut connection) = connection else {
                 return Err(BrokerError { reason: "there is no session with Redis".to_owned() });
             };
-            read::channel(&mut connection, &self.functions(), &self.keys, channel, after, limit).await
+            let functions = self.functions();
+            let read =
+                read::channel(&mut connection, &functions, &self.keys, &self.node, channel, between, limit).await;
+            let (snapshot, _epoch) = read.map_err(|error| BrokerError { reason: describe(&error) })?;
+            Ok(snapshot)
         }
         .boxed()
     }

@@ -14,7 +14,7 @@ use shared::position::{Epoch, Position};
 use tokio::time::Instant;
 
 use super::*;
-use crate::broker::{Interest, InterestQueue, Message, Sink as _, Snapshot, Stamp};
+use crate::broker::{Interest, InterestQueue, Join, Message, Sink as _, Snapshot, Stamp};
 use crate::hub::HubSettings;
 use crate::hub::log::LogLimits;
 use crate::metrics::{ConnectionMetrics, HubMetrics, Lane};
@@ -70,14 +70,14 @@ impl World {
         while let Ok(interest) = self.interest.try_recv() {
             if let Interest::Subscribe { channel, generation } = interest {
                 let clock = self.clocks[usize::from(self.keys.partition(&channel))];
-                self.hub.live(&channel, generation, Snapshot { clock, last: None, entries: Vec::new() });
+                self.hub.live(&channel, generation, snapshot(clock), Join::Anew);
             }
         }
     }
 
     /// The broker's answer to the first life of `name`, given again as in a new session.
     fn answer_again(&self, name: &str) {
-        self.hub.live(&channel(name), 1, Snapshot { clock: self.clocks[0], last: None, entries: Vec::new() });
+        self.hub.live(&channel(name), 1, snapshot(self.clocks[0]), Join::Anew);
     }
 
     /// Publishes a durable event. Returns its position.
@@ -98,6 +98,10 @@ impl World {
 
 fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
+}
+
+fn snapshot(clock: Position) -> Snapshot {
+    Snapshot { clock, time_ms: 0, evicts: false, last: None, entries: Vec::new() }
 }
 
 fn at(ms: u64) -> Position {

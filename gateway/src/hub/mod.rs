@@ -33,7 +33,7 @@ use self::partition::PartitionState;
 pub use self::partition::{Health, Life};
 pub use self::subscription::{Lagged, Subscription, all_live};
 pub use self::wakeup::Wakeup;
-use crate::broker::{Interest, InterestQueue, Lost, Message, Partition, Sink, Snapshot};
+use crate::broker::{Interest, InterestQueue, Join, Lost, Message, Partition, Seen, Sink, Snapshot};
 use crate::metrics::HubMetrics;
 
 /// How often [`Hub::run`] looks for channels whose linger is over.
@@ -303,7 +303,13 @@ impl Sink for Hub {
         self.each(partition, |local| local.lock().live = None);
     }
 
-    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot) {
+    fn seen(&self, _channel: &Channel, _generation: u64) -> Option<Seen> {
+        None
+    }
+
+    fn stale(&self, _channel: &Channel, _generation: u64) {}
+
+    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot, _join: Join) {
         match self.find(channel) {
             Some(local) if local.generation == generation => wake(local.set_live(snapshot)),
             _ => {}

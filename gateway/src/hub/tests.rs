@@ -31,11 +31,9 @@ impl World {
     }
 
     fn live(&self, name: &str, generation: u64) {
-        self.hub.live(
-            &channel(name),
-            generation,
-            Snapshot { clock: Position { ms: 2, seq: 0 }, last: None, entries: Vec::new() },
-        );
+        let clock = Position { ms: 2, seq: 0 };
+        let snapshot = Snapshot { clock, time_ms: 0, evicts: false, last: None, entries: Vec::new() };
+        self.hub.live(&channel(name), generation, snapshot, Join::Anew);
     }
 }
 

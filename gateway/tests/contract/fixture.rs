@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway::broker::{Broker, Entry, Interest, InterestQueue, Lost, Message, Partition, Sink, Snapshot};
+use gateway::broker::{
+    Between, Broker, Entry, Interest, InterestQueue, Join, Lost, Message, Partition, Seen, Sink, Snapshot,
+};
 use publisher::{Publication, Publish, Receipt};
 use shared::channel::Channel;
 use shared::envelope::Envelope;
@@ -63,7 +65,13 @@ impl Sink for Ears {
         self.push(Heard::Session(partition, epoch.clone(), clock));
     }
 
-    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot) {
+    fn seen(&self, _: &Channel, _: u64) -> Option<Seen> {
+        None
+    }
+
+    fn stale(&self, _: &Channel, _: u64) {}
+
+    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot, _: Join) {
         self.push(Heard::Live(channel.clone(), generation, snapshot));
     }
 
@@ -122,7 +130,7 @@ impl Fixture {
     }
 
     pub async fn read(&self, channel: &Channel, after: Position, limit: usize) -> Snapshot {
-        soon("a read", self.broker.read(channel, after, limit)).await.unwrap()
+        soon("a read", self.broker.read(channel, Between::after(after), limit)).await.unwrap()
     }
 
     pub async fn entries(&self, channel: &Channel) -> Vec<Entry> {

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use gateway::broker::Between;
 use publisher::Publication;
 use shared::position::Position;
 
@@ -20,7 +21,11 @@ pub async fn entries_after_a_position_in_order(fixture: &Fixture) {
     };
     assert_eq!(read(Position::ZERO, 100).await, positions);
     assert_eq!(read(positions[3], 100).await, positions[4..]);
-    assert_eq!(read(positions[3], 2).await, positions[4..6]);
+    assert_eq!(read(positions[3], 2).await, positions[8..], "the newest");
+    let older = Between { after: positions[3], before: Some(positions[8]) };
+    let older = fixture.broker.read(&a, older, 3).await.unwrap().entries;
+    let older: Vec<_> = older.iter().map(|entry| entry.stamp.position).collect();
+    assert_eq!(older, positions[5..8], "page by page, backwards");
     assert_eq!(read(positions[9], 100).await, []);
     let between = Position { seq: positions[3].seq + 1, ..positions[3] };
     if between < positions[4] {

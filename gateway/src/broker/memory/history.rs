@@ -7,7 +7,7 @@ use std::time::Duration;
 use publisher::{DEFAULT_HISTORY, DEFAULT_TTL, ONCE_TTL, Once, Publication};
 use shared::position::Position;
 
-use super::super::{Entry, Last};
+use super::super::{Between, Entry, Last};
 
 /// How long the last position is remembered: a week, and never shorter than the history.
 const LAST_TTL: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -144,6 +144,14 @@ impl History {
     pub(super) fn after(&self, position: Position, limit: usize) -> Vec<Entry> {
         let from = self.entries.partition_point(|entry| entry.stamp.position <= position);
         self.entries.range(from..).take(limit).cloned().collect()
+    }
+
+    /// Of the entries `between`, at most `limit` of the newest, in order.
+    pub(super) fn newest(&self, between: Between, limit: usize) -> Vec<Entry> {
+        let from = self.entries.partition_point(|entry| entry.stamp.position <= between.after);
+        let before = |before| self.entries.partition_point(|entry| entry.stamp.position < before);
+        let to = between.before.map_or(self.entries.len(), before).max(from);
+        self.entries.range(from.max(to.saturating_sub(limit))..to).cloned().collect()
     }
 
     fn remove(&mut self, count: usize) -> Size {

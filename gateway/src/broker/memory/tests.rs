@@ -35,7 +35,12 @@ impl World {
     }
 
     fn entries(&self, name: &str) -> Vec<Entry> {
-        self.broker.read(&channel(name), Position::ZERO, 100_000).now_or_never().unwrap().unwrap().entries
+        self.broker
+            .read(&channel(name), Between::after(Position::ZERO), 100_000)
+            .now_or_never()
+            .unwrap()
+            .unwrap()
+            .entries
     }
 
     fn page(&self, name: &str, after: Position, limit: usize) -> HistoryPage {
@@ -103,8 +108,9 @@ fn history_expires_and_the_last_position_stays_a_week() {
     assert_eq!(world.entries("a").len(), 1);
     world.pass(1);
     assert_eq!(world.entries("a").len(), 0);
-    let last =
-        |world: &World| world.broker.read(&channel("a"), Position::ZERO, 1).now_or_never().unwrap().unwrap().last;
+    let last = |world: &World| {
+        world.broker.read(&channel("a"), Between::after(Position::ZERO), 1).now_or_never().unwrap().unwrap().last
+    };
     assert_eq!(last(&world), Some(Last { position, ended: false }));
     let next = world.publish("a", Publication::new("y"));
     assert_eq!(world.entries("a")[0].stamp, Stamp { position: next.position.unwrap(), previous: position });
@@ -225,8 +231,9 @@ fn what_expires_sooner_than_what_is_there_is_looked_at_sooner() {
 fn an_old_clock_is_raised_by_a_read() {
     let world = World::new(MemoryLimits::default());
     let position = world.position("a");
-    let clock =
-        |world: &World| world.broker.read(&channel("a"), Position::ZERO, 1).now_or_never().unwrap().unwrap().clock;
+    let clock = |world: &World| {
+        world.broker.read(&channel("a"), Between::after(Position::ZERO), 1).now_or_never().unwrap().unwrap().clock
+    };
     world.pass(60_000);
     assert_eq!(clock(&world), position);
     world.pass(1);

@@ -16,7 +16,7 @@ use shared::position::{Epoch, Position};
 use shared::redis::message;
 use tokio::sync::Notify;
 
-use super::super::{Last, Message, Sink, Snapshot, Stamp};
+use super::super::{Join, Message, Sink, Snapshot, Stamp};
 use super::PARTITION;
 use super::session::Ended;
 
@@ -75,7 +75,15 @@ pub(super) struct Progress {
 /// Channels that are live once `clock` is heard.
 struct Waiting {
     clock: Position,
-    channels: Vec<(Channel, u64, Option<Last>)>,
+    channels: Vec<Attached>,
+}
+
+/// A channel that was subscribed and then read.
+pub(super) struct Attached {
+    pub(super) channel: Channel,
+    pub(super) generation: u64,
+    pub(super) snapshot: Snapshot,
+    pub(super) join: Join,
 }
 
 impl Hearing {
@@ -104,7 +112,7 @@ impl Hearing {
     }
 
     /// `channels` were subscribed and then read at `clock`: they are live once that is heard, which may be already.
-    pub(super) fn live_at(&self, clock: Position, channels: Vec<(Channel, u64, Option<Last>)>) {
+    pub(super) fn live_at(&self, clock: Position, channels: Vec<Attached>) {
         let mut state = self.lock();
         state.waiting.push_back(Waiting { clock, channels });
         self.release(&mut state);
@@ -229,9 +237,8 @@ impl Hearing {
             return;
         }
         while let Some(waiting) = state.waiting.pop_front_if(|waiting| waiting.clock <= state.barrier) {
-            for (channel, generation, last) in waiting.channels {
-                let snapshot = Snapshot { clock: waiting.clock, last, entries: Vec::new() };
-                self.sink.live(&channel, generation, snapshot);
+            for Attached { channel, generation, snapshot, join } in waiting.channels {
+                self.sink.live(&channel, generation, snapshot, join);
             }
         }
         if state.waiting.is_empty() && state.establish_at.is_some_and(|position| position <= state.barrier) {

@@ -10,55 +10,76 @@ use ::redis::{FromRedisValue, Pipeline, RedisError};
 use bytes::Bytes;
 use shared::channel::Channel;
 use shared::keys::Keys;
-use shared::position::Position;
+use shared::position::Epoch;
 use shared::redis::client::is_out_of_memory;
 use shared::redis::message::parse_last;
-use shared::redis::{ClockReply, Functions, describe};
+use shared::redis::{ClockReply, Functions};
 
-use super::super::{BrokerError, Entry, Last, Snapshot, Stamp};
+use super::super::{Between, Entry, Last, Snapshot, Stamp};
 
 /// An entry of a stream: its id, and its fields, which may be anything where somebody else added it.
 type RawEntry = (String, HashMap<Vec<u8>, Vec<u8>>);
 
-/// The clock, and the last position of each of `channels` (all of one partition). With a `node` the clock is heard there,
-/// as the barrier of this snapshot.
+/// What was read of several channels.
+pub(super) struct Lasts {
+    pub(super) clock: ClockReply,
+    pub(super) evicts: bool,
+    /// One for each channel, in their order.
+    pub(super) lasts: Vec<Option<Last>>,
+}
+
+/// The clock, and the last position of each of `channels` (all of one partition). The clock is heard by `node`, as the
+/// barrier of this snapshot.
 pub(super) async fn lasts(
     connection: &mut MultiplexedConnection,
     functions: &Functions,
     keys: &Keys,
     node: &str,
     channels: &[Channel],
-) -> Result<(ClockReply, Vec<Option<Last>>), RedisError> {
-    let mut pipe = begin(functions, keys, Some(node));
+) -> Result<Lasts, RedisError> {
+    let mut pipe = begin(functions, keys, node);
     let mget = pipe.cmd("MGET");
     for channel in channels {
         mget.arg(keys.last(channel));
     }
-    let (clock, lasts): (ClockReply, Vec<Option<String>>) = ask(connection, &mut pipe).await?;
-    Ok((clock, lasts.iter().map(|last| last.as_deref().and_then(last_of)).collect()))
+    let (clock, memory, lasts): (ClockReply, String, Vec<Option<String>>) = ask(connection, &mut pipe).await?;
+    let lasts = lasts.iter().map(|last| last.as_deref().and_then(last_of)).collect();
+    Ok(Lasts { clock, evicts: evicts(&memory), lasts })
 }
 
-/// The clock, the last position of `channel`, and at most `limit` entries after `after`.
+/// The clock, heard by `node`, the last position of `channel`, and at most `limit` of the newest entries `between`.
 pub(super) async fn channel(
     connection: &mut MultiplexedConnection,
     functions: &Functions,
     keys: &Keys,
+    node: &str,
     channel: &Channel,
-    after: Position,
+    between: Between,
     limit: usize,
-) -> Result<Snapshot, BrokerError> {
-    let mut pipe = begin(functions, keys, None);
+) -> Result<(Snapshot, Epoch), RedisError> {
+    let mut pipe = begin(functions, keys, node);
     pipe.cmd("GET").arg(keys.last(channel));
-    pipe.cmd("XRANGE").arg(keys.channel(channel)).arg(format!("({after}")).arg("+").arg("COUNT").arg(limit);
-    let answer = ask(connection, &mut pipe).await;
-    let (clock, last, entries): (ClockReply, Option<String>, Vec<RawEntry>) =
-        answer.map_err(|error| BrokerError { reason: describe(&error) })?;
-    Ok(Snapshot {
+    let before = between.before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
+    let after = format!("({}", between.after);
+    pipe.cmd("XREVRANGE").arg(keys.channel(channel)).arg(before).arg(after).arg("COUNT").arg(limit);
+    let (clock, memory, last, entries): (ClockReply, String, Option<String>, Vec<RawEntry>) =
+        ask(connection, &mut pipe).await?;
+    let snapshot = Snapshot {
         clock: clock.position,
+        time_ms: clock.time_ms,
+        evicts: evicts(&memory),
         last: last.as_deref().and_then(last_of),
         // What somebody else put into the stream by hand is no event of ours.
-        entries: entries.into_iter().filter_map(entry).collect(),
-    })
+        entries: entries.into_iter().rev().filter_map(entry).collect(),
+    };
+    Ok((snapshot, clock.epoch))
+}
+
+/// Whether the server throws keys away before their time, by the section `memory` of its INFO.
+fn evicts(memory: &str) -> bool {
+    let value = |name: &str| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    // A server that does not say is taken for one that does.
+    !(value("maxmemory") == Some("0") || value("maxmemory_policy") == Some("noeviction"))
 }
 
 /// In one transaction, or at least in one go.
@@ -73,9 +94,10 @@ async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, pipe: &m
     }
 }
 
-fn begin(functions: &Functions, keys: &Keys, node: Option<&str>) -> Pipeline {
+fn begin(functions: &Functions, keys: &Keys, node: &str) -> Pipeline {
     let mut pipe = ::redis::pipe();
-    pipe.atomic().add_command(functions.clock(&keys.clock(super::PARTITION), node));
+    pipe.atomic().add_command(functions.clock(&keys.clock(super::PARTITION), Some(node)));
+    pipe.cmd("INFO").arg("memory");
     pipe
 }
 

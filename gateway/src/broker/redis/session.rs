@@ -22,10 +22,11 @@ use shared::redis::{ClockReply, describe};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::backoff::Backoff;
-use super::hearing::{Hearing, Suspicion};
+use super::hearing::{Attached, Hearing, Suspicion};
+use super::read::{self, Lasts};
 use super::wanted::{Changes, Wanted};
-use super::{Away, PARTITION, RedisBroker, read};
-use crate::broker::{InterestQueue, Last, Sink};
+use super::{Away, PARTITION, RedisBroker};
+use crate::broker::{InterestQueue, Join, Sink, Snapshot};
 use crate::metrics::SessionEnd;
 
 /// How often the node speaks to itself, and so how old an idle stream's cursor can be.
@@ -244,16 +245,20 @@ impl<'a> Session<'a> {
         let names: Vec<String> = batch.iter().map(|(channel, _)| keys.channel(channel)).collect();
         self.hearing.listen(names.iter().cloned().zip(batch.iter().map(|(channel, _)| channel.clone())));
         self.pubsub.subscribe(names).await?;
-        let (clock, lasts) = self.lasts(batch).await?;
-        let channels =
-            batch.iter().zip(lasts).map(|((channel, generation), last)| (channel.clone(), *generation, last));
+        let Lasts { clock, evicts, lasts } = self.lasts(batch).await?;
+        let attached = batch.iter().zip(lasts).map(|((channel, generation), last)| {
+            let (time_ms, entries) = (clock.time_ms, Vec::new());
+            let snapshot = Snapshot { clock: clock.position, time_ms, evicts, last, entries };
+            Attached { channel: channel.clone(), generation: *generation, snapshot, join: Join::Anew }
+        });
+        let attached = attached.collect();
         // First, since another epoch ends the session, and then nothing becomes live any more.
         self.heard_from(&clock);
-        self.hearing.live_at(clock.position, channels.collect());
+        self.hearing.live_at(clock.position, attached);
         Ok(())
     }
 
-    async fn lasts(&mut self, batch: &[(Channel, u64)]) -> Result<(ClockReply, Vec<Option<Last>>), RedisError> {
+    async fn lasts(&mut self, batch: &[(Channel, u64)]) -> Result<Lasts, RedisError> {
         let channels: Vec<Channel> = batch.iter().map(|(channel, _)| channel.clone()).collect();
         let (keys, node) = (&self.broker.keys, &self.broker.node);
         match read::lasts(&mut self.commands, &self.functions, keys, node, &channels).await {

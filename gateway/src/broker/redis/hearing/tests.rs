@@ -1,7 +1,7 @@
 //! Pushes in, what the hub is told out: the tests play the server.
 
 use super::*;
-use crate::broker::{Lost, Partition};
+use crate::broker::{Lost, Partition, Seen};
 
 #[derive(Debug, PartialEq)]
 enum Told {
@@ -20,7 +20,15 @@ impl Sink for Ears {
         self.0.lock().unwrap().push(Told::Session(epoch.to_string(), clock));
     }
 
-    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot) {
+    fn seen(&self, _: &Channel, _: u64) -> Option<Seen> {
+        None
+    }
+
+    fn stale(&self, _: &Channel, _: u64) {
+        unreachable!("nobody compares here");
+    }
+
+    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot, _: Join) {
         self.0.lock().unwrap().push(Told::Live(channel.to_string(), generation, snapshot.clock));
     }
 
@@ -80,6 +88,11 @@ fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
 }
 
+fn attached(generation: u64, clock: Position) -> Vec<Attached> {
+    let snapshot = Snapshot { clock, time_ms: 0, evicts: false, last: None, entries: Vec::new() };
+    vec![Attached { channel: channel("a"), generation, snapshot, join: Join::Anew }]
+}
+
 fn message(payload: &'static str, stamp: Option<Stamp>) -> Told {
     Told::Message("a".to_owned(), payload.into(), stamp)
 }
@@ -103,19 +116,19 @@ fn durable_and_ephemeral_messages() {
 #[test]
 fn channels_are_live_when_their_barrier_was_heard() {
     let world = World::new();
-    world.hearing.live_at(at(12), vec![(channel("a"), 7, None)]);
+    world.hearing.live_at(at(12), attached(7, at(12)));
     world.push("sse.node:n", "11-0 e r");
     assert_eq!(world.told(), [Told::Barrier(at(11))]);
     world.push("sse.node:n", "12-0 e r");
     assert_eq!(world.told(), [Told::Barrier(at(12)), Told::Live("a".to_owned(), 7, at(12))]);
-    world.hearing.live_at(at(12), vec![(channel("a"), 8, None)]);
+    world.hearing.live_at(at(12), attached(8, at(12)));
     assert_eq!(world.told(), [Told::Live("a".to_owned(), 8, at(12))], "heard before it was read");
 }
 
 #[test]
 fn established_when_everything_wanted_at_first_is_live() {
     let world = World::new();
-    world.hearing.live_at(at(12), vec![(channel("a"), 7, None)]);
+    world.hearing.live_at(at(12), attached(7, at(12)));
     world.hearing.establish_at(at(13));
     world.push("sse.node:n", "12-0 e r");
     assert_eq!(world.told(), [Told::Barrier(at(12)), Told::Live("a".to_owned(), 7, at(12))]);
@@ -128,7 +141,7 @@ fn established_when_everything_wanted_at_first_is_live() {
 #[test]
 fn a_message_that_is_further_than_a_barrier_is_no_barrier() {
     let world = World::new();
-    world.hearing.live_at(at(12), vec![(channel("a"), 7, None)]);
+    world.hearing.live_at(at(12), attached(7, at(12)));
     world.push("sse:a", "\u{1E}13-0 9-0 e\nx");
     assert!(matches!(world.told()[..], [Told::Message(..)]), "another channel's events may still be on their way");
 }
@@ -145,7 +158,7 @@ fn what_ends_a_session() {
         assert_eq!((world.ended(), world.told()), (Some(reason), vec![]), "{payload:?}");
         world.push("sse:a", "after the end");
         world.push("sse.node:n", "99-0 e r");
-        world.hearing.live_at(Position::ZERO, vec![(channel("a"), 1, None)]);
+        world.hearing.live_at(Position::ZERO, attached(1, Position::ZERO));
         assert_eq!(world.told(), [], "nothing is passed on after the end");
     }
     let world = World::new();
