@@ -17,14 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
+use crate::broker::past::PastLimits;
 use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
-use crate::config::{Config, resolve};
+use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings};
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
-use crate::hub::{Hub, HubSettings};
+use crate::hub::{Hub, HubSettings, ReplaySettings};
 use crate::lane::hyper::{LaneSettings, bind, serve};
 use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle, Signals};
@@ -136,11 +137,13 @@ impl App {
                 max_url: config.limits.max_url,
                 request_timeout: config.limits.request_timeout,
                 open_timeout: config.limits.open_timeout,
+                max_replay: config.replay.events,
             },
         };
         let demo = config.shows_demo(loopback);
         let router = http::router(Arc::new(node), publish, &cors(config, loopback), demo);
-        let drain = DrainSettings { grace: config.drain.grace, deadline: config.drain.deadline };
+        let Drain { grace, deadline, .. } = config.drain;
+        let drain = DrainSettings { grace, window: config.drain_window(), deadline };
         Ok(Self { public, admin_address, router, hub, interest, broker, lifecycle, metrics, lane, drain })
     }
 
@@ -170,8 +173,8 @@ impl App {
         let connections = TaskTracker::new();
         let mut tasks = JoinSet::new();
         let sink: Arc<dyn Sink> = self.hub.clone();
-        tasks.spawn(self.broker.run(self.interest, sink, stop_broker.clone()));
-        tasks.spawn(self.hub.clone().run(stop_hub.clone()));
+        tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
+        tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
         tasks.spawn(serve(public, self.router, self.lane, connections.clone(), stop_accepting.clone()));
 
         let signal = tokio::select! {
@@ -184,7 +187,7 @@ impl App {
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
             stop_accepting.cancel();
-            self.hub.close();
+            self.hub.close(Instant::now() + self.drain.window);
             connections.close();
             connections.wait().await;
             stop_hub.cancel();
@@ -262,7 +265,13 @@ fn ended_early(ended: Option<Result<(), JoinError>>) -> AppError {
 
 fn hub_settings(config: &Config) -> HubSettings {
     let log = &config.log;
-    HubSettings { log: LogLimits { events: log.events, bytes: log.bytes, age: log.age }, linger: log.linger }
+    let replay = &config.replay;
+    let limits = PastLimits { events: replay.events, bytes: replay.bytes };
+    HubSettings {
+        log: LogLimits { events: log.events, bytes: log.bytes, age: log.age },
+        linger: log.linger,
+        replay: ReplaySettings { limits, max_bytes: replay.max_bytes },
+    }
 }
 
 fn connection_settings(config: &Config) -> ConnectionSettings {
@@ -270,6 +279,7 @@ fn connection_settings(config: &Config) -> ConnectionSettings {
         node: config.node.clone().unwrap_or_else(|| format!("node-{:08x}", fastrand::u32(..))),
         retry: config.retry,
         keep_alive: KeepAliveSettings { interval: config.keep_alive, event: config.heartbeat_event.clone() },
+        max_lifetime: config.max_lifetime(),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Sources, duration};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 
-pub use self::sections::{CorsConfig, Drain, Embedded, Limits, Log, Telemetry};
+pub use self::sections::{CorsConfig, Drain, Embedded, Limits, Log, Replay, Telemetry};
 use crate::http::Cors;
 
 mod sections;
@@ -44,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// The channel logs.
     pub log: Log,
+    /// What streams that resume are given of the past.
+    pub replay: Replay,
     /// Cross-origin requests.
     pub cors: CorsConfig,
     /// The end of the process.
@@ -71,6 +73,7 @@ impl Default for Config {
             heartbeat_event: None,
             limits: Limits::default(),
             log: Log::default(),
+            replay: Replay::default(),
             cors: CorsConfig::default(),
             drain: Drain::default(),
             redis: shared::redis::Settings::default(),
@@ -118,6 +121,7 @@ impl Config {
         );
         check("limits.open_timeout", between(limits.open_timeout, Duration::from_millis(100), Duration::from_secs(60)));
         check("limits.open_timeout", below_request_timeout(limits));
+        check("limits.max_lifetime", check_lifetime(limits.max_lifetime));
         check("limits.max_connections", within(limits.max_connections, 1, 10_000_000));
         check("limits.max_channels", within(limits.max_channels, 1, 1_024));
         check("limits.max_url", within(limits.max_url, 256, 32_768));
@@ -130,11 +134,29 @@ impl Config {
         check("log.linger", between(self.log.linger, Duration::ZERO, Duration::from_secs(60)));
         check("drain.deadline", between(self.drain.deadline, Duration::from_millis(100), Duration::from_secs(3_600)));
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
+        check("drain.window", between(self.drain.window, Duration::ZERO, Duration::from_secs(3_600)));
+        check("replay.events", within(self.replay.events, 1, 100_000));
+        check("replay.bytes", within(self.replay.bytes, 1_024, 1 << 30));
+        check("replay.max_bytes", within(self.replay.max_bytes, self.replay.bytes, 1 << 40));
         check("embedded.max_bytes", within(self.embedded.max_bytes, 1 << 16, 1 << 40));
         check("embedded.max_keys", within(self.embedded.max_keys, 1, 100_000_000));
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
         errors
+    }
+
+    /// How long connections may live.
+    #[must_use]
+    pub fn max_lifetime(&self) -> Option<Duration> {
+        Some(self.limits.max_lifetime).filter(|lifetime| !lifetime.is_zero())
+    }
+
+    /// Over which the streams of a stopping node end: what is set, as far as the deadline has room for it and some more.
+    /// None on the embedded broker, where there is nowhere else to go.
+    #[must_use]
+    pub fn drain_window(&self) -> Duration {
+        let room = self.drain.deadline.saturating_sub(self.drain.grace).mul_f64(0.9);
+        if self.is_on_redis() { self.drain.window.min(room) } else { Duration::ZERO }
     }
 
     /// Whether this node shares its events with others over Redis.
@@ -187,6 +209,13 @@ fn below_request_timeout(limits: &Limits) -> Result<(), String> {
     }
     let text = humantime::format_duration;
     Err(format!("{} is not below limits.request_timeout, {}", text(limits.open_timeout), text(limits.request_timeout)))
+}
+
+fn check_lifetime(lifetime: Duration) -> Result<(), String> {
+    if !lifetime.is_zero() && lifetime < Duration::from_secs(1) {
+        return Err(format!("{} is below 1s, and is not 0s", humantime::format_duration(lifetime)));
+    }
+    between(lifetime, Duration::ZERO, Duration::from_secs(30 * 24 * 3_600))
 }
 
 fn check_node(node: &str) -> Result<(), String> {

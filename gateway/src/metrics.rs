@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use shared::continuity::Gap;
 use shared::position::Position;
 
 use crate::connection::CloseReason;
@@ -20,6 +21,8 @@ const NOT_ENVELOPE: &str = "sse_gateway_events_not_envelope_total";
 const DELIVERED: &str = "sse_gateway_events_delivered_total";
 const PUBLISH_TO_SOCKET: &str = "sse_gateway_publish_to_socket_seconds";
 const PROBE_AGE: &str = "sse_gateway_probe_age_seconds";
+const GAPS: &str = "sse_gateway_gaps_total";
+const HISTORY_READS: &str = "sse_gateway_history_reads_total";
 const SUBSCRIPTIONS: &str = "sse_gateway_broker_subscriptions";
 const BROKER_UP: &str = "sse_gateway_broker_up";
 const SESSIONS_ENDED: &str = "sse_gateway_broker_sessions_ended_total";
@@ -44,6 +47,11 @@ pub fn describe() {
         "From a durable event's position to its write; of each write the oldest event. Clocks of publisher and node differ."
     );
     describe_gauge!(PROBE_AGE, Unit::Seconds, "Since this node last heard itself through the broker.");
+    describe_counter!(GAPS, "Gaps that event streams were told of, by reason; one for each channel of each stream.");
+    describe_counter!(
+        HISTORY_READS,
+        "Reads of a channel's past for streams that resume, by result; one however many wait for it."
+    );
     describe_gauge!(SUBSCRIPTIONS, "Channels that this node is subscribed to.");
     describe_gauge!(BROKER_UP, "1 while a session with the broker is established.");
     describe_counter!(
@@ -99,6 +107,7 @@ pub struct HubMetrics {
     durable: Counter,
     ephemeral: Counter,
     not_envelope: Counter,
+    reads: [(HistoryRead, Counter); HistoryRead::ALL.len()],
     /// Channels subscribed.
     pub broker_subscriptions: Gauge,
 }
@@ -111,6 +120,7 @@ impl HubMetrics {
             durable: counter!(RECEIVED, "kind" => "durable"),
             ephemeral: counter!(RECEIVED, "kind" => "ephemeral"),
             not_envelope: counter!(NOT_ENVELOPE),
+            reads: HistoryRead::ALL.map(|result| (result, counter!(HISTORY_READS, "result" => result.as_str()))),
             broker_subscriptions: gauge!(SUBSCRIPTIONS),
         }
     }
@@ -121,6 +131,33 @@ impl HubMetrics {
         kind.increment(1);
         if !envelope {
             self.not_envelope.increment(1);
+        }
+    }
+
+    /// The past of a channel was read, or not.
+    pub fn history_read(&self, result: HistoryRead) {
+        if let Some((_, counter)) = self.reads.iter().find(|(known, _)| *known == result) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// What came of a read of a channel's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryRead {
+    /// It was read.
+    Done,
+    /// The broker did not answer.
+    Failed,
+}
+
+impl HistoryRead {
+    const ALL: [Self; 2] = [Self::Done, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
         }
     }
 }
@@ -204,6 +241,7 @@ pub struct ConnectionMetrics {
     opened: Counter,
     closed: [(CloseReason, Counter); CloseReason::ALL.len()],
     delivered: Counter,
+    gaps: [(Gap, Counter); Gap::ALL.len()],
     publish_to_socket: Histogram,
 }
 
@@ -216,6 +254,7 @@ impl ConnectionMetrics {
             opened: counter!(OPENED, "lane" => lane.as_str()),
             closed: CloseReason::ALL.map(|reason| (reason, counter!(CLOSED, "reason" => reason.as_str()))),
             delivered: counter!(DELIVERED),
+            gaps: Gap::ALL.map(|reason| (reason, counter!(GAPS, "reason" => reason.as_str()))),
             publish_to_socket: histogram!(PUBLISH_TO_SOCKET),
         }
     }
@@ -230,6 +269,13 @@ impl ConnectionMetrics {
     pub fn closed(&self, reason: CloseReason) {
         self.open.decrement(1.0);
         if let Some((_, counter)) = self.closed.iter().find(|(known, _)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// A gap was told.
+    pub fn gap(&self, reason: Gap) {
+        if let Some((_, counter)) = self.gaps.iter().find(|(known, _)| *known == reason) {
             counter.increment(1);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! 1. readiness goes; new event streams are told to come back later
 //! 2. the grace passes, so that load balancers notice
-//! 3. no more connections are accepted, and every open stream says `retry:` and ends
+//! 3. no more connections are accepted, and every open stream says `retry:` and ends, at a random moment of the window, so
+//!    that the other nodes are not overrun
 //! 4. the hub stops, then the broker
 //!
 //! One deadline holds over all of it; what is still open then is cut. A second signal ends the process at once.
@@ -20,6 +21,8 @@ use crate::metrics::NodeMetrics;
 pub struct DrainSettings {
     /// From losing readiness to closing the port.
     pub grace: Duration,
+    /// Over which the streams end after that.
+    pub window: Duration,
     /// From the signal to the end of the process, at the latest.
     pub deadline: Duration,
 }

@@ -17,6 +17,7 @@ mod layers;
 mod on_redis;
 mod operator;
 mod redis_away;
+mod resume;
 mod slow;
 mod start;
 mod stop;

@@ -34,6 +34,9 @@ pub struct Limits {
     /// How long a new connection waits for its channels.
     #[serde(with = "duration")]
     pub open_timeout: Duration,
+    /// How long a connection may live, each 80-100 % of it; zero: as long as it likes.
+    #[serde(with = "duration")]
+    pub max_lifetime: Duration,
 }
 
 /// See [`super::Config::log`].
@@ -52,6 +55,18 @@ pub struct Log {
     pub linger: Duration,
 }
 
+/// See [`super::Config::replay`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Replay {
+    /// Events of one channel that one connection is given.
+    pub events: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+    /// Bytes held for all connections.
+    pub max_bytes: usize,
+}
+
 /// See [`super::Config::cors`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,6 +82,9 @@ pub struct Drain {
     /// From losing readiness to closing the port.
     #[serde(with = "duration")]
     pub grace: Duration,
+    /// Over which the streams end after that.
+    #[serde(with = "duration")]
+    pub window: Duration,
     /// From the signal to the end, at the latest.
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -104,20 +122,29 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(5),
+            max_lifetime: Duration::ZERO,
         }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        let crate::hub::HubSettings { log, linger } = crate::hub::HubSettings::default();
+        let crate::hub::HubSettings { log, linger, .. } = crate::hub::HubSettings::default();
         Self { events: log.events, bytes: log.bytes, age: log.age, linger }
+    }
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        let crate::hub::ReplaySettings { limits, max_bytes } = crate::hub::ReplaySettings::default();
+        Self { events: limits.events, bytes: limits.bytes, max_bytes }
     }
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(2), deadline: Duration::from_secs(30) }
+        let [grace, window, deadline] = [2, 20, 30].map(Duration::from_secs);
+        Self { grace, window, deadline }
     }
 }
 

@@ -11,12 +11,13 @@ mod broker;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 23] = [
+const RANGES: [Range; 28] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
     ("limits.request_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("limits.open_timeout", "500ms")]),
     ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
+    ("limits.max_lifetime", ["0s", "30days"], [None, Some("30days 1ms")], &[]),
     ("limits.max_connections", ["1", "10000000"], [Some("0"), Some("10000001")], &[]),
     ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
     ("limits.max_url", ["256", "32768"], [Some("255"), Some("32769")], &[]),
@@ -29,6 +30,15 @@ const RANGES: [Range; 23] = [
     ("log.linger", ["0s", "1m"], [None, Some("1m 1ms")], &[]),
     ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),
     ("drain.grace", ["0s", "10s"], [None, Some("10s 1ms")], &[("drain.deadline", "10s")]),
+    ("drain.window", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
+    ("replay.events", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("replay.bytes", ["1024", "1073741824"], [Some("1023"), Some("1073741825")], &[("replay.max_bytes", "1073741825")]),
+    (
+        "replay.max_bytes",
+        ["5000000", "1099511627776"],
+        [Some("4999999"), Some("1099511627777")],
+        &[("replay.bytes", "5000000")],
+    ),
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
@@ -86,6 +96,23 @@ fn every_range_takes_its_ends_and_refuses_what_lies_beyond() {
             assert_eq!(by_env(&with(value)), Err(expected));
         }
     }
+}
+
+#[test]
+fn a_lifetime_is_long_or_has_no_end() {
+    assert_eq!(reason("limits.max_lifetime", "999ms"), "999ms is below 1s, and is not 0s");
+    assert_eq!(by_env(&[("limits.max_lifetime", "1s")]).unwrap().max_lifetime(), Some(Duration::from_secs(1)));
+    assert_eq!(Config::default().max_lifetime(), None);
+}
+
+#[test]
+fn the_drain_window_leaves_room_before_the_deadline() {
+    let window = |settings: &[(&str, &str)]| by_env(settings).unwrap().drain_window();
+    let redis = ("redis.url", "redis://127.0.0.1");
+    assert_eq!(window(&[]), Duration::ZERO, "there is nowhere else to go");
+    assert_eq!(window(&[redis]), Duration::from_secs(20));
+    assert_eq!(window(&[redis, ("drain.deadline", "12s")]), Duration::from_secs(9));
+    assert_eq!(window(&[redis, ("drain.window", "0s")]), Duration::ZERO);
 }
 
 #[test]
@@ -339,6 +366,7 @@ fn the_manual_has_a_row_for_every_key() {
             let [least, most] = match &*key {
                 "log.age" => ["limits.write_timeout", most],
                 "drain.grace" => [least, "drain.deadline"],
+                "replay.max_bytes" => ["replay.bytes", most],
                 _ => [*least, most],
             };
             assert!(row.contains(&format!(" | {least} to {most} | ")), "{least} to {most}: {row}");

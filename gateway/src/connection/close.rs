@@ -13,11 +13,16 @@ pub enum CloseReason {
     WriteTimeout,
     /// This node is stopping.
     Drain,
+    /// It has lived for as long as connections may.
+    Lifetime,
+    /// It did not come to all its channels in time.
+    Join,
 }
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Client, Self::Ended, Self::Slow, Self::WriteTimeout, Self::Drain];
+    pub const ALL: [Self; 7] =
+        [Self::Client, Self::Ended, Self::Slow, Self::WriteTimeout, Self::Drain, Self::Lifetime, Self::Join];
 
     /// The label.
     #[must_use]
@@ -28,6 +33,8 @@ impl CloseReason {
             Self::Slow => "slow",
             Self::WriteTimeout => "write_timeout",
             Self::Drain => "drain",
+            Self::Lifetime => "lifetime",
+            Self::Join => "join",
         }
     }
 }

@@ -3,11 +3,19 @@
 //! It reads the hub's logs and tells the time by what it is given; it knows no socket and no broker. A lane asks
 //! [`Connection::next`] again whenever the [`Wakeup`] fires, the time it named has come, or its socket took what it got.
 //! Everything pending goes out in one answer, so a connection that falls behind is served in fewer, larger writes.
+//!
+//! Where it stands is a position for each partition ([`join`]); what can be written beyond that is a question to replay and
+//! log ([`merge`]). Nothing is kept of what was written.
 
 mod close;
 mod guard;
+mod join;
 mod keep_alive;
+mod leave;
 mod merge;
+mod opening;
+mod resume;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +23,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::cursor::{Cursor, CursorPart};
 use shared::event_stream::encode;
-use shared::position::Position;
 use tokio::time::Instant;
 
 pub use self::close::CloseReason;
 pub use self::guard::{Gate, Guard, Place};
+use self::join::{Part, Reader, Said};
 use self::keep_alive::KeepAlive;
 pub use self::keep_alive::KeepAliveSettings;
-use self::merge::{Batch, Reader};
-use crate::broker::Partition;
+use self::leave::Leave;
+use self::merge::{Batch, Source};
+pub use self::opening::{Greeting, jittered_retry};
+pub use self::resume::{Resume, is_over};
+use self::write::Write;
 use crate::hub::encoded::Format;
 use crate::hub::{Hub, Subscription, Wakeup};
 
 /// A write grows up to this; one event more may pass it.
 const MAX_WRITE: usize = 64 << 10;
+/// How long a connection may take to join its channels while the broker is there. It holds their past meanwhile.
+const JOIN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What all connections of a node have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +52,8 @@ pub struct ConnectionSettings {
     pub retry: Duration,
     /// What idle connections say.
     pub keep_alive: KeepAliveSettings,
+    /// How long a connection may live; each is given 80-100 % of it. `None`: as long as it likes.
+    pub max_lifetime: Option<Duration>,
 }
 
 /// What a client asked for.
@@ -48,15 +63,8 @@ pub struct Request {
     pub format: Format,
     /// An event that comes before all others, with the priming `id`.
     pub greeting: Option<Greeting>,
-}
-
-/// See [`Request::greeting`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Greeting {
-    /// Its name.
-    pub event: &'static str,
-    /// Its data.
-    pub data: &'static str,
+    /// Where it begins.
+    pub resume: Resume,
 }
 
 /// What the lane is to do.
@@ -76,12 +84,13 @@ pub struct Connection {
     settings: Arc<ConnectionSettings>,
     wakeup: Arc<Wakeup>,
     readers: Vec<Reader>,
-    /// For each partition of its channels, by number: everything up to here was written, or lies before the beginning.
-    cursor: Vec<CursorPart>,
-    /// For each part of `cursor`, the life of the data to which it belongs.
-    lives: Vec<u64>,
+    /// The partitions of its channels, by number.
+    parts: Vec<Part>,
     format: Format,
     keep_alive: KeepAlive,
+    leave: Leave,
+    /// Since when it has not been joined to all its channels while the broker was there.
+    joining_since: Option<Instant>,
     rng: fastrand::Rng,
     guard: Guard,
     /// What comes before any event; `None` once it was written.
@@ -96,8 +105,8 @@ pub struct Connection {
 pub struct NotLive;
 
 impl Connection {
-    /// A fresh connection on `subscriptions`, all of them live, which begins at what its node has certainly heard. It counts
-    /// as opened once `guard` was asked for.
+    /// A connection on `subscriptions`, all of them live, which begins where the request says. It counts as opened once
+    /// `guard` was asked for.
     ///
     /// # Errors
     /// [`NotLive`]; ask again when the wakeup fired.
@@ -110,20 +119,25 @@ impl Connection {
         guard: impl FnOnce() -> Guard,
         mut rng: fastrand::Rng,
     ) -> Result<Self, NotLive> {
-        let (cursor, lives) = beginning(hub, &subscriptions)?;
+        let (mut parts, mut readers) = opening::attach(hub, subscriptions, &request.resume)?;
+        let fresh = request.resume == Resume::Now;
+        if fresh {
+            opening::begin_now(hub, &mut parts, &mut readers)?;
+        }
         let now = Instant::now();
-        let opening = opening(settings, request, &cursor, &mut rng);
+        let opening = opening::bytes(settings, request, fresh.then(|| render(&parts)), &mut rng);
         Ok(Self {
             hub: hub.clone(),
             settings: settings.clone(),
             wakeup: wakeup.clone(),
-            readers: subscriptions.into_iter().map(|subscription| Reader { subscription, ended: false }).collect(),
+            readers,
+            parts,
             keep_alive: KeepAlive::new(now, &settings.keep_alive, &mut rng),
+            leave: Leave::new(now, settings.max_lifetime, &mut rng),
+            joining_since: None,
             opening: Some(opening),
             ended: false,
             format: request.format,
-            cursor,
-            lives,
             rng,
             guard: guard(),
         })
@@ -148,94 +162,163 @@ impl Connection {
         if self.ended {
             return Next::End;
         }
-        let closing = self.wakeup.is_closing();
-        self.follow_life();
-        // Watermarks first, then the logs: the other way round an event could hide between the two.
-        let watermarks = merge::watermarks(&self.hub, self.cursor.iter().map(number));
+        let leaving = self.leave.is_due(now, self.wakeup.closing(), &mut self.rng);
+        let said = join::advance(&self.hub, &mut self.parts, &mut self.readers, now);
+        if !said.is_empty() {
+            return self.say(now, said);
+        }
+        self.look();
         loop {
-            let Ok(batch) = merge::ready(&self.readers, &watermarks) else {
+            let Ok(batch) = merge::ready(&self.readers, &mut self.parts) else {
                 return self.end(CloseReason::Slow, Bytes::new());
             };
             let (bytes, complete) = self.write(&batch);
-            if closing && complete {
-                return self.end(CloseReason::Drain, bytes);
+            if let Some(reason) = leaving.filter(|_| complete) {
+                return self.end(reason, bytes);
             }
             if !bytes.is_empty() {
-                self.keep_alive.put_off(now, &self.settings.keep_alive, &mut self.rng);
+                self.put_off(now);
                 return Next::Write(bytes);
             }
             if complete {
                 break;
             }
-            // Everything in this batch lay before the beginning, and there is more.
+            // Everything in this batch was told before, and there is more.
         }
-        if self.readers.iter().all(|reader| reader.ended) {
+        if self.close_joins() {
+            self.put_off(now);
+            return Next::Write(self.id_block());
+        }
+        if self.readers.iter().all(|reader| reader.ended) && self.parts.iter().all(Part::is_settled) {
             return self.end(CloseReason::Ended, Bytes::new());
         }
-        if now < self.keep_alive.due() {
-            return Next::Wait(self.keep_alive.due());
+        if self.is_stuck(now) {
+            return self.end(CloseReason::Join, Bytes::new());
         }
-        self.keep_alive.put_off(now, &self.settings.keep_alive, &mut self.rng);
-        let moved = self.move_cursor(&watermarks).then(|| render(&self.cursor));
+        if now < self.keep_alive.due() {
+            return Next::Wait(self.wait_until());
+        }
+        self.put_off(now);
+        let moved = self.move_cursor().then(|| render(&self.parts));
         Next::Write(self.settings.keep_alive.block(moved.as_deref()).into())
+    }
+
+    /// Gaps, and the cursor after them.
+    fn say(&mut self, now: Instant, said: Vec<Said>) -> Next {
+        let mut out = Vec::with_capacity(128 * said.len());
+        for said in said {
+            match said {
+                Said::Gap { channel, gap, end } => {
+                    self.guard.metrics().gap(gap);
+                    write::gap(&mut out, &channel, gap, end);
+                }
+                Said::Cursor => out.extend_from_slice(&self.id_block()),
+            }
+        }
+        self.put_off(now);
+        Next::Write(out.into())
+    }
+
+    /// Watermarks first, then the logs: the other way round an event could hide between the two.
+    fn look(&mut self) {
+        for part in &mut self.parts {
+            part.watermark = self.hub.watermark(part.partition);
+            part.held = part.whole.is_some();
+        }
     }
 
     /// Takes what fits into one write. Returns it, and whether that was all there is.
     fn write(&mut self, batch: &Batch) -> (Bytes, bool) {
         let mut out = Write::default();
-        let mut taken = 0;
-        let mut delivered = 0;
-        let mut oldest = None;
+        let (mut taken, mut delivered, mut oldest) = (0, 0, None);
         for ready in &batch.events {
             if out.len() >= MAX_WRITE {
                 break;
             }
             taken += 1;
-            let reader = &mut self.readers[ready.reader];
-            reader.subscription.advance(1);
-            let event = &ready.event;
-            if let Some(at) = event.cursor() {
-                let Some(part) = self.cursor.iter_mut().find(|part| number(part) == number(&at)) else { continue };
-                if at.tag == part.tag && at.position <= part.position {
+            let (reader, event) = (&mut self.readers[ready.reader], &ready.event);
+            if let Source::Ephemeral(index) = ready.source {
+                reader.subscription.take(index);
+            } else if let Some(at) = event.cursor() {
+                let part = &mut self.parts[reader.part];
+                if at.position <= part.at.position || !reader.wants(at.position) {
                     continue;
                 }
-                *part = at;
+                part.at = at;
                 reader.ended = event.ends();
-                oldest.get_or_insert(at.position);
+                if ready.source == Source::Log {
+                    oldest.get_or_insert(at.position);
+                }
             }
             delivered += 1;
-            if event.cursor().is_some() && self.cursor.len() > 1 {
-                out.push_with_id(event.fields(self.format), &render(&self.cursor));
+            if event.cursor().is_some() && self.parts.len() > 1 {
+                out.push_with_id(event.fields(self.format), &render(&self.parts));
             } else {
                 out.push(event.block(self.format));
             }
+        }
+        for reader in &mut self.readers {
+            reader.replayed(self.parts[reader.part].at.position);
         }
         self.guard.metrics().delivered(delivered, oldest);
         (out.finish(), taken == batch.events.len() && !batch.more)
     }
 
-    /// The data have begun another life: positions of the one before mean nothing in it.
-    fn follow_life(&mut self) {
-        for (part, life) in self.cursor.iter_mut().zip(&mut self.lives) {
-            match self.hub.life(number(part)) {
-                Some(now) if now.number != *life => (*part, *life) = (now.begin, now.number),
-                _ => {}
-            }
-        }
-    }
-
-    /// Raises the cursor to `watermarks`, up to which nothing is left to write. Returns whether it moved.
-    fn move_cursor(&mut self, watermarks: &[(Partition, Position)]) -> bool {
+    /// Parts whose channels have been joined, and of which all that was promised is written: the cursor covers the gaps too.
+    /// Whether there is something to say of that.
+    fn close_joins(&mut self) -> bool {
         let mut moved = false;
-        for ((part, life), (partition, watermark)) in self.cursor.iter_mut().zip(&self.lives).zip(watermarks) {
-            // A life that began since is followed the next time.
-            let same = self.hub.life(*partition).is_some_and(|now| now.number == *life);
-            if same && *watermark > part.position {
-                part.position = *watermark;
-                moved = true;
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            if !part.joining || part.held {
+                continue;
+            }
+            let Some(promised) = join::promised(index, &self.readers) else { continue };
+            if promised <= part.watermark {
+                (part.joining, part.awaits) = (false, None);
+                moved |= part.raise_to_watermark();
+            } else if part.awaits != Some(promised) {
+                part.awaits = Some(promised);
+                self.hub.wake_at(part.partition, promised, &self.wakeup);
             }
         }
         moved
+    }
+
+    /// Raises the cursor to the watermarks, up to which nothing is left to write. Returns whether it moved.
+    fn move_cursor(&mut self) -> bool {
+        let mut moved = false;
+        for part in self.parts.iter_mut().filter(|part| !part.held && !part.joining) {
+            moved |= part.raise_to_watermark();
+        }
+        moved
+    }
+
+    /// Whether it has not come to its channels for too long. Without a session there is nothing it could do.
+    fn is_stuck(&mut self, now: Instant) -> bool {
+        let mut waiting = self.parts.iter().filter(|part| part.held || part.joining);
+        if !waiting.any(|part| self.hub.is_up(part.partition)) {
+            self.joining_since = None;
+            return false;
+        }
+        let since = *self.joining_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= JOIN_DEADLINE
+    }
+
+    fn wait_until(&self) -> Instant {
+        let join = self.joining_since.map(|since| since + JOIN_DEADLINE);
+        let times = [self.leave.due(), join, join::retry_at(&self.readers)];
+        times.into_iter().flatten().fold(self.keep_alive.due(), Instant::min)
+    }
+
+    fn put_off(&mut self, now: Instant) {
+        self.keep_alive.put_off(now, &self.settings.keep_alive, &mut self.rng);
+    }
+
+    fn id_block(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64);
+        encode::id(&mut out, &render(&self.parts));
+        encode::end(&mut out);
+        out.into()
     }
 
     /// Writes `last`, says when to come back, where the client is to come back, and ends.
@@ -252,97 +335,10 @@ impl Connection {
     }
 }
 
-/// One write: the shared bytes of a single event as they are, or several in one piece.
-#[derive(Default)]
-struct Write {
-    first: Option<Bytes>,
-    rest: Vec<u8>,
-}
-
-impl Write {
-    fn len(&self) -> usize {
-        self.first.as_ref().map_or(0, Bytes::len) + self.rest.len()
-    }
-
-    fn push(&mut self, block: &Bytes) {
-        match &self.first {
-            None if self.rest.is_empty() => self.first = Some(block.clone()),
-            _ => self.own(block.len()).extend_from_slice(block),
-        }
-    }
-
-    fn push_with_id(&mut self, fields: &[u8], id: &str) {
-        let out = self.own(fields.len() + id.len() + 8);
-        out.extend_from_slice(fields);
-        encode::id(out, id);
-        encode::end(out);
-    }
-
-    fn own(&mut self, more: usize) -> &mut Vec<u8> {
-        if let Some(first) = self.first.take() {
-            self.rest.reserve(first.len() + more);
-            self.rest.extend_from_slice(&first);
-        }
-        &mut self.rest
-    }
-
-    fn finish(self) -> Bytes {
-        self.first.unwrap_or_else(|| self.rest.into())
-    }
-}
-
-/// Where a fresh connection begins: for each partition the highest of its watermark and its channels' snapshots. With it, the
-/// lives of the data.
-fn beginning(hub: &Hub, subscriptions: &[Subscription]) -> Result<(Vec<CursorPart>, Vec<u64>), NotLive> {
-    let mut begin: std::collections::BTreeMap<Partition, (Position, u64)> = std::collections::BTreeMap::new();
-    for subscription in subscriptions {
-        let partition = subscription.partition();
-        // Before the position is read: one of an older life must not get this one's tag.
-        let life = hub.life(partition).ok_or(NotLive)?.number;
-        let clock = subscription.snapshot().ok_or(NotLive)?.clock;
-        let (position, _) = begin.entry(partition).or_insert_with(|| (hub.watermark(partition), life));
-        *position = clock.max(*position);
-    }
-    let mut parts = (Vec::with_capacity(begin.len()), Vec::with_capacity(begin.len()));
-    for (partition, (position, life)) in begin {
-        parts.0.push(hub.cursor(partition, position).ok_or(NotLive)?);
-        parts.1.push(life);
-        if hub.life(partition).is_none_or(|now| now.number != life) {
-            return Err(NotLive);
-        }
-    }
-    Ok(parts)
-}
-
-/// `retry:` and the priming `id:` (inside the greeting, where there is one), then `sse.open`.
-fn opening(settings: &ConnectionSettings, request: &Request, cursor: &[CursorPart], rng: &mut fastrand::Rng) -> Bytes {
-    let mut out = Vec::with_capacity(256);
-    if let Some(greeting) = request.greeting {
-        out.extend_from_slice(format!("event: {}\n", greeting.event).as_bytes());
-        encode::data(&mut out, greeting.data);
-    }
-    encode::retry(&mut out, jittered_retry(settings.retry, rng));
-    encode::id(&mut out, &render(cursor));
-    encode::end(&mut out);
-    let open = serde_json::json!({ "connection": format!("{:016x}", rng.u64(..)), "node": settings.node });
-    out.extend_from_slice(b"event: sse.open\n");
-    encode::data(&mut out, &open.to_string());
-    encode::end(&mut out);
-    out.into()
-}
-
-/// 80-120 % of `retry`, so that clients cut off together do not come back together.
-#[must_use]
-pub fn jittered_retry(retry: Duration, rng: &mut fastrand::Rng) -> Duration {
-    retry.mul_f64(0.8 + 0.4 * rng.f64())
-}
-
-fn render(cursor: &[CursorPart]) -> String {
-    Cursor::new(cursor.to_vec()).map(|cursor| cursor.to_string()).unwrap_or_default()
-}
-
-fn number(part: &CursorPart) -> Partition {
-    part.partition.unwrap_or(0)
+/// The cursor of those parts of which there is one.
+fn render(parts: &[Part]) -> String {
+    let known: Vec<CursorPart> = parts.iter().filter(|part| part.is_known()).map(|part| part.at).collect();
+    Cursor::new(known).map(|cursor| cursor.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

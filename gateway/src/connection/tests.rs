@@ -14,7 +14,7 @@ use shared::position::{Epoch, Position};
 use tokio::time::Instant;
 
 use super::*;
-use crate::broker::{Interest, InterestQueue, Join, Message, Sink as _, Snapshot, Stamp};
+use crate::broker::{Interest, InterestQueue, Join, Message, Partition, Sink as _, Snapshot, Stamp};
 use crate::hub::HubSettings;
 use crate::hub::log::LogLimits;
 use crate::metrics::{ConnectionMetrics, HubMetrics, Lane};
@@ -44,7 +44,8 @@ impl World {
         }
         let keep_alive =
             KeepAliveSettings { interval: Duration::from_secs(20), event: heartbeat_event.map(str::to_owned) };
-        let settings = ConnectionSettings { node: "n1".into(), retry: Duration::from_secs(3), keep_alive };
+        let settings =
+            ConnectionSettings { node: "n1".into(), retry: Duration::from_secs(3), keep_alive, max_lifetime: None };
         Self { hub, interest, settings: Arc::new(settings), keys, gate: Gate::new(100), clocks }
     }
 
@@ -75,11 +76,6 @@ impl World {
         }
     }
 
-    /// The broker's answer to the first life of `name`, given again as in a new session.
-    fn answer_again(&self, name: &str) {
-        self.hub.live(&channel(name), 1, snapshot(self.clocks[0]), Join::Anew);
-    }
-
     /// Publishes a durable event. Returns its position.
     fn publish(&mut self, name: &str, payload: &str) -> Position {
         let channel = channel(name);
@@ -100,10 +96,6 @@ fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
 }
 
-fn snapshot(clock: Position) -> Snapshot {
-    Snapshot { clock, time_ms: 0, evicts: false, last: None, entries: Vec::new() }
-}
-
 fn at(ms: u64) -> Position {
     Position { ms, seq: 0 }
 }
@@ -116,4 +108,8 @@ fn written(connection: &mut Connection, now: Instant) -> String {
         out.extend_from_slice(&bytes);
     }
     String::from_utf8(out).unwrap()
+}
+
+fn snapshot(clock: Position) -> Snapshot {
+    Snapshot { clock, time_ms: clock.ms, evicts: false, last: None, entries: Vec::new() }
 }

@@ -10,6 +10,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, StatusCode};
 use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
 use shared::channel::Channel;
@@ -17,11 +18,13 @@ use shared::event_stream::{self, encode};
 use tokio::time::Instant;
 
 use super::{Node, params};
-use crate::connection::{self, Connection, Greeting, Guard, jittered_retry};
+use crate::connection::{self, Connection, Greeting, Guard, Resume, is_over, jittered_retry};
 use crate::hub::{Wakeup, all_live};
 use crate::lane::{EventStream, Transport};
 use crate::metrics::TurnedAway;
 
+/// What an `EventSource` sends when it comes back.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// First event of `/api/sse/connect`.
@@ -37,7 +40,7 @@ pub(super) async fn by_query(
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let channels = params::channels_of_query(query, &node.limits)?;
-    let wanted = params::request(query)?;
+    let wanted = wanted(request.headers(), query, &node)?;
     Ok(open(&node, transport, &channels, &wanted).await)
 }
 
@@ -47,7 +50,7 @@ pub(super) async fn by_body(
     Extension(transport): OnTransport,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wanted = params::request(request.uri().query().unwrap_or_default())?;
+    let wanted = wanted(request.headers(), request.uri().query().unwrap_or_default(), &node)?;
     if !has_media_type(request.headers(), "application/json") {
         return Err(Problem::unsupported_type("application/json", "the channels come as application/json"));
     }
@@ -64,8 +67,18 @@ pub(super) async fn connect(
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let channel = params::channel_of_user(query)?;
-    let wanted = connection::Request { greeting: Some(CONNECTED), ..params::request(query)? };
+    let wanted = connection::Request { greeting: Some(CONNECTED), ..wanted(request.headers(), query, &node)? };
     Ok(open(&node, transport, &[channel], &wanted).await)
+}
+
+/// The header wins over the query: a browser that comes back repeats its first URL.
+fn wanted(headers: &HeaderMap, query: &str, node: &Node) -> Result<connection::Request, Problem> {
+    let mut wanted = params::request(query, &node.limits)?;
+    let sent = headers.get(LAST_EVENT_ID).filter(|sent| !sent.is_empty());
+    if let Some(sent) = sent {
+        wanted.resume = sent.to_str().map_or(Resume::Unknown, Resume::parse);
+    }
+    Ok(wanted)
 }
 
 async fn open(
@@ -75,16 +88,19 @@ async fn open(
     wanted: &connection::Request,
 ) -> Response {
     match attach(node, channels, wanted).await {
-        Ok(connection) => stream(Body::new(EventStream::new(connection, transport))),
+        Ok(Some(connection)) => stream(Body::new(EventStream::new(connection, transport))),
+        // The one answer at which an `EventSource` stops for good, and is meant to.
+        Ok(None) => (StatusCode::NO_CONTENT, [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]).into_response(),
         Err(reason) => turn_away(node, reason),
     }
 }
 
+/// `None`: all channels have ended, and the client has all of them.
 async fn attach(
     node: &Arc<Node>,
     channels: &[Channel],
     wanted: &connection::Request,
-) -> Result<Connection, TurnedAway> {
+) -> Result<Option<Connection>, TurnedAway> {
     if node.lifecycle.is_draining() {
         return Err(TurnedAway::Draining);
     }
@@ -101,8 +117,12 @@ async fn attach(
         Ok(Err(_)) => return Err(TurnedAway::Draining),
         Err(_) => return Err(TurnedAway::Broker),
     }
+    if is_over(&node.hub, &subscriptions, &wanted.resume) {
+        return Ok(None);
+    }
     let guard = || Guard::open(node.connection_metrics.clone(), place);
     Connection::open(&node.hub, &node.connection, &wakeup, subscriptions, wanted, guard, fastrand::Rng::new())
+        .map(Some)
         .map_err(|_| TurnedAway::Broker)
 }
 

@@ -55,6 +55,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long a connection waits for its channels to become live.
     pub open_timeout: Duration,
+    /// Events of each channel that `replay` may ask for.
+    pub max_replay: usize,
 }
 
 /// The public port. `publish` are routes that somebody else serves; `demo` adds the page at `/`.

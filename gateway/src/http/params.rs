@@ -12,7 +12,7 @@ use serde_json::Value;
 use shared::channel::Channel;
 
 use super::Limits;
-use crate::connection::Request;
+use crate::connection::{Request, Resume};
 use crate::hub::encoded::Format;
 
 /// Longest body of `POST /events`: the most channels at their longest, each byte escaped.
@@ -55,9 +55,12 @@ pub(super) fn channel_of_user(query: &str) -> Result<Channel, Problem> {
     Channel::user(&user).map_err(|error| Problem::channel("userId", error))
 }
 
-/// `format=json`, or the ordinary one.
-pub(super) fn request(query: &str) -> Result<Request, Problem> {
-    let [format] = query::values(query.as_bytes(), ["format"])?;
+/// Names under which clients that cannot set a header send what they have; the first that is there counts.
+const CURSOR_KEYS: [&str; 3] = ["last_event_id", "lastEventId", "lastEvent"];
+
+/// How events are written, and where the stream begins.
+pub(super) fn request(query: &str, limits: &Limits) -> Result<Request, Problem> {
+    let [format, newest] = query::values(query.as_bytes(), ["format", "replay"])?;
     let format = match format.as_deref() {
         None => Format::Plain,
         Some("json") => Format::Json,
@@ -65,7 +68,27 @@ pub(super) fn request(query: &str) -> Result<Request, Problem> {
             return Err(Problem::invalid("format", format!("format {other:?} is not known, only json")).limit("json"));
         }
     };
-    Ok(Request { format, greeting: None })
+    Ok(Request { format, greeting: None, resume: resume(query, newest.as_deref(), limits)? })
+}
+
+/// A cursor that cannot be read is a gap, never an error: the client has it from somewhere, and would not come back.
+fn resume(query: &str, newest: Option<&str>, limits: &Limits) -> Result<Resume, Problem> {
+    for key in CURSOR_KEYS {
+        // Bytes that are no text are no cursor either.
+        let sent = query::all(query.as_bytes(), key).unwrap_or_else(|_| vec![String::from("?")]);
+        if let Some(sent) = sent.first().filter(|sent| !sent.is_empty()) {
+            return Ok(Resume::parse(sent));
+        }
+    }
+    let Some(newest) = newest.filter(|newest| !newest.is_empty()) else { return Ok(Resume::Now) };
+    match newest.parse::<usize>() {
+        Ok(0) => Ok(Resume::Now),
+        Ok(count) if count <= limits.max_replay && !newest.starts_with('+') => Ok(Resume::Newest(count)),
+        _ => {
+            let detail = format!("replay is how many events of each channel to begin with, 0 to {}", limits.max_replay);
+            Err(Problem::invalid("replay", detail).limit(limits.max_replay))
+        }
+    }
 }
 
 /// The members of a JSON object as they stand, repeated keys included: a map would keep one of them without a word.
@@ -131,6 +154,7 @@ mod tests {
         max_url: 8_192,
         request_timeout: Duration::from_secs(30),
         open_timeout: Duration::from_secs(5),
+        max_replay: 1_000,
     };
 
     fn names(channels: Result<Vec<Channel>, Problem>) -> Vec<String> {
@@ -184,8 +208,30 @@ mod tests {
         assert_eq!(refused(channel_of_user("userId="))["field"], "userId");
         assert_eq!(refused(channel_of_user("userId=1&userId=2"))["field"], "userId");
         assert_eq!(refused(channel_of_user("userId=%C7%D1"))["field"], "userId");
-        assert_eq!(request("channel=a").unwrap().format, Format::Plain);
-        assert_eq!(request("format=json").unwrap().format, Format::Json);
-        assert_eq!(refused(request("format=xml"))["field"], "format");
+        assert_eq!(request("channel=a", &LIMITS).unwrap(), Request::default());
+        assert_eq!(request("format=json", &LIMITS).unwrap().format, Format::Json);
+        assert_eq!(refused(request("format=xml", &LIMITS))["field"], "format");
+    }
+
+    #[test]
+    fn where_it_begins() {
+        let begins = |query| request(query, &LIMITS).unwrap().resume;
+        let cursor = Resume::After("5-1_abcde".parse().unwrap());
+        for query in ["last_event_id=5-1_abcde", "lastEventId=5-1_abcde", "x=y&lastEvent=5-1_abcde&replay=3"] {
+            assert_eq!(begins(query), cursor, "{query}");
+        }
+        assert_eq!(begins("lastEvent=x&last_event_id=5-1_abcde"), cursor);
+        assert_eq!(begins("last_event_id=&lastEventId=5-1_abcde"), cursor);
+        assert_eq!(begins("last_event_id=earliest"), Resume::Earliest);
+        for unknown in ["last_event_id=Earliest", "last_event_id=%FF", "lastEventId=5-1", "lastEvent=%20"] {
+            assert_eq!(begins(unknown), Resume::Unknown, "{unknown}");
+        }
+        assert_eq!(begins("last_event_id="), Resume::Now);
+        assert_eq!(begins("replay=7"), Resume::Newest(7));
+        assert_eq!((begins("replay=0"), begins("replay="), begins("replay")), (Resume::Now, Resume::Now, Resume::Now));
+        for wrong in ["replay=-1", "replay=x", "replay=1001", "replay=+5", "replay=99999999999999999999"] {
+            let problem = refused(request(wrong, &LIMITS));
+            assert_eq!((&problem["field"], &problem["limit"]), (&"replay".into(), &1_000.into()), "{wrong}");
+        }
     }
 }

@@ -1,16 +1,20 @@
-//! One channel on this node: its log, and the connections on it.
+//! One channel on this node: its log, how far it was heard, and the connections on it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use shared::channel::Channel;
+use shared::continuity::Gap;
+use shared::position::Position;
 use slab::Slab;
 use tokio::time::Instant;
 
 use super::encoded::Encoded;
 use super::log::{Log, LogLimits};
+use super::replay::Replays;
 use super::wakeup::Wakeup;
-use crate::broker::{Partition, Snapshot};
+use crate::broker::{Join, Last, Partition, Seen, Snapshot};
 
 /// One life of a channel here, from its first subscription until a linger after the last. A later life is another value.
 #[derive(Debug)]
@@ -26,12 +30,61 @@ pub(super) struct LocalChannel {
 pub(super) struct State {
     /// Written by the broker's messages; read by connections.
     pub(super) log: Log,
-    /// What the broker read when the channel became live; `None` until then.
-    pub(super) live: Option<Snapshot>,
+    /// Set while the channel is live; durable events go into the log only then.
+    pub(super) live: Option<Live>,
+    /// The channel's last durable event, as far as the log goes. Written with the log and by snapshots.
+    pub(super) last: Option<Last>,
+    /// How far it was complete when it was live the last time, and in which life of the data. Written when it ceases to be.
+    complete: Option<(u64, Position)>,
+    /// Durable events that came since the channel was subscribed, until it is live: then it shows which of them are new.
+    pending: Pending,
+    /// The latest hole in what connections were told here. Written by snapshots and `stale`.
+    pub(super) hole: Hole,
+    /// Messages were missed in the midst of a session, beyond this position; the next snapshot makes it a hole.
+    missed: Option<Position>,
+    /// Reads of the channel's past, and what came of the last one.
+    pub(super) replays: Replays,
     /// The connections on it. An entry is made by `Hub::attach` and ends with its `Subscription`.
     pub(super) subscribers: Slab<Arc<Wakeup>>,
     /// When the channel may go, if nobody comes; `None` while somebody is here. Written under the hub's table lock.
     pub(super) lingers_until: Option<Instant>,
+}
+
+/// Since when the channel is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Live {
+    /// The clock of the snapshot that made it so: whatever came after it is in the log.
+    pub clock: Position,
+    /// The life of the data that it is one of.
+    pub life: u64,
+}
+
+/// Events that open connections cannot be given any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// Counts the holes of a channel; 0 is none.
+    pub number: u64,
+    /// Whoever has not gone beyond it finds everything in the log; `None`: nobody does.
+    pub safe: Option<Position>,
+    /// From here on the log is complete.
+    pub end: Position,
+    /// Why.
+    pub gap: Gap,
+}
+
+impl Default for Hole {
+    fn default() -> Self {
+        Self { number: 0, safe: None, end: Position::ZERO, gap: Gap::DataLost }
+    }
+}
+
+/// Bounded like the log: the oldest go first.
+#[derive(Debug, Default)]
+struct Pending {
+    events: VecDeque<Arc<Encoded>>,
+    bytes: usize,
+    /// Position of the last that had to go.
+    dropped: Position,
 }
 
 impl LocalChannel {
@@ -44,28 +97,127 @@ impl LocalChannel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends `event`, lets the watermark `rise` over it, and returns whom to wake.
+    /// Takes an event that arrived, lets the watermark `rise` over it, and returns whom to wake.
     ///
     /// All under the one lock. Were the watermark to rise after it, somebody could look in between, find the event not yet
     /// readable, and be in nobody's list; or attach behind an event that its beginning does not cover.
     pub(super) fn push(&self, event: Arc<Encoded>, limits: &LogLimits, rise: impl FnOnce()) -> Vec<Waker> {
         let mut state = self.lock();
-        state.log.push(event, limits);
+        let readable = event.cursor().is_none() || state.live.is_some();
+        if readable {
+            state.append(event, limits);
+        } else {
+            state.pending.push(event, limits);
+        }
         rise();
+        if readable { state.wakers() } else { Vec::new() }
+    }
+
+    /// The channel is live in `life`. `caught_up` are the snapshot's entries, encoded. Returns whom to wake.
+    pub(super) fn set_live(
+        &self,
+        life: u64,
+        snapshot: &Snapshot,
+        join: Join,
+        caught_up: Vec<Arc<Encoded>>,
+        limits: &LogLimits,
+    ) -> Vec<Waker> {
+        let mut state = self.lock();
+        let clock = snapshot.clock;
+        let missed = state.missed.take();
+        match join {
+            Join::Anew => state.log.raise_floor(clock),
+            Join::CaughtUp => {
+                caught_up.into_iter().for_each(|event| state.log.push(event, limits));
+                if missed.is_some() {
+                    state.tear(missed, clock, Gap::DataLost);
+                }
+            }
+            Join::Hole(gap) => {
+                state.log.raise_floor(clock);
+                state.tear(None, clock, gap);
+            }
+        }
+        state.last = snapshot.last;
+        state.live = Some(Live { clock, life });
+        let pending = std::mem::take(&mut state.pending);
+        for event in pending.events {
+            if event.order().position > clock {
+                state.append(event, limits);
+            }
+        }
+        if pending.dropped > clock {
+            state.log.raise_floor(pending.dropped);
+        }
         state.wakers()
     }
 
-    /// Notes that the channel is live. Returns whom to wake.
-    pub(super) fn set_live(&self, snapshot: Snapshot) -> Vec<Waker> {
+    /// The session is over, the watermark being `watermark`.
+    pub(super) fn set_lost(&self, watermark: Position) {
         let mut state = self.lock();
-        state.live = Some(snapshot);
-        state.wakers()
+        state.pending = Pending::default();
+        if let Some(live) = state.live.take() {
+            state.complete = Some((live.life, live.clock.max(watermark)));
+        }
+    }
+
+    /// Messages did not arrive after the last one that did.
+    pub(super) fn set_stale(&self) {
+        let mut state = self.lock();
+        let Some(live) = state.live.take() else { return };
+        let certain = live.clock.max(state.last.map_or(Position::ZERO, |last| last.position));
+        state.complete = Some((live.life, certain));
+        state.missed.get_or_insert(certain);
+    }
+
+    /// The data have begun another life, at `clock`.
+    pub(super) fn restart(&self, clock: Position) {
+        let mut state = self.lock();
+        state.log.restart(clock);
+        state.pending = Pending::default();
+        (state.live, state.last, state.complete, state.missed) = (None, None, None, None);
+        state.replays.forget();
+    }
+
+    /// How far the channel was heard in `life`, the watermark being `watermark`.
+    pub(super) fn seen(&self, life: u64, watermark: Position) -> Option<Seen> {
+        let state = self.lock();
+        let complete = match (state.live, state.complete) {
+            (Some(live), _) => (live.life == life).then(|| live.clock.max(watermark))?,
+            (None, Some((of, complete))) => (of == life).then_some(complete)?,
+            (None, None) => return None,
+        };
+        Some(Seen { last: state.last.map(|last| last.position), complete })
     }
 }
 
 impl State {
+    fn append(&mut self, event: Arc<Encoded>, limits: &LogLimits) {
+        if event.cursor().is_some() {
+            self.last = Some(Last { position: event.order().position, ended: event.ends() });
+        }
+        self.log.push(event, limits);
+    }
+
+    fn tear(&mut self, safe: Option<Position>, end: Position, gap: Gap) {
+        self.hole = Hole { number: self.hole.number + 1, safe, end, gap };
+    }
+
     /// Wakers are collected under the lock and called after it: a waker may run or drop a connection, which comes back here.
-    fn wakers(&self) -> Vec<Waker> {
+    pub(super) fn wakers(&self) -> Vec<Waker> {
         self.subscribers.iter().filter_map(|(_, wakeup)| wakeup.take()).collect()
+    }
+}
+
+impl Pending {
+    fn push(&mut self, event: Arc<Encoded>, limits: &LogLimits) {
+        self.bytes += event.size();
+        self.events.push_back(event);
+        while self.events.len() > 1 && (self.events.len() > limits.events || self.bytes > limits.bytes) {
+            if let Some(event) = self.events.pop_front() {
+                self.bytes -= event.size();
+                self.dropped = self.dropped.max(event.order().position);
+            }
+        }
     }
 }

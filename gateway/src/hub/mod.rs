@@ -9,6 +9,8 @@ mod channel;
 pub mod encoded;
 pub mod log;
 mod partition;
+mod replay;
+mod sink;
 mod subscription;
 mod wakeup;
 
@@ -21,19 +23,20 @@ use metrics::Gauge;
 use shared::channel::Channel;
 use shared::cursor::{CursorPart, Tag};
 use shared::keys::Keys;
-use shared::position::{Epoch, Position};
+use shared::position::Position;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::LocalChannel;
-use self::encoded::{Encoded, Order};
+pub use self::channel::{Hole, Live};
 use self::log::LogLimits;
 use self::partition::PartitionState;
 pub use self::partition::{Health, Life};
-pub use self::subscription::{Lagged, Subscription, all_live};
+pub use self::replay::{Asked, Replay, ReplaySettings, Ticket};
+pub use self::subscription::{Lagged, Look, Peek, Subscription, all_live};
 pub use self::wakeup::Wakeup;
-use crate::broker::{Interest, InterestQueue, Join, Lost, Message, Partition, Seen, Sink, Snapshot};
+use crate::broker::{Broker, Interest, InterestQueue, Partition};
 use crate::metrics::HubMetrics;
 
 /// How often [`Hub::run`] looks for channels whose linger is over.
@@ -51,11 +54,13 @@ pub struct HubSettings {
     pub log: LogLimits,
     /// How long a channel stays subscribed after its last connection, since many come right back.
     pub linger: Duration,
+    /// Bounds of what is read of channels' pasts.
+    pub replay: ReplaySettings,
 }
 
 impl Default for HubSettings {
     fn default() -> Self {
-        Self { log: LogLimits::default(), linger: Duration::from_secs(1) }
+        Self { log: LogLimits::default(), linger: Duration::from_secs(1), replay: ReplaySettings::default() }
     }
 }
 
@@ -67,6 +72,10 @@ pub struct Hub {
     /// By number of the partition.
     partitions: Vec<PartitionState>,
     table: Mutex<Table>,
+    /// Channels whose past somebody wants. Filled under a channel's lock, which cannot wait.
+    replays: mpsc::UnboundedSender<Arc<LocalChannel>>,
+    /// The other end, until `run` takes it.
+    replay_queue: Mutex<Option<replay::Queue>>,
 }
 
 struct Table {
@@ -93,10 +102,14 @@ impl Hub {
         // Filled under the table lock, which cannot wait; see `InterestQueue`.
         #[allow(clippy::disallowed_methods)]
         let (interest, queue) = mpsc::unbounded_channel();
+        #[allow(clippy::disallowed_methods)] // each channel is in it once at most
+        let (replays, replay_queue) = mpsc::unbounded_channel();
         let partitions = (0..keys.partitions()).map(|_| PartitionState::default()).collect();
         let table =
             Table { channels: HashMap::new(), lingering: VecDeque::new(), next_generation: 1, interest, closed: false };
-        let hub = Self { keys, settings, metrics, partitions, table: Mutex::new(table) };
+        let table = Mutex::new(table);
+        let replay_queue = Mutex::new(Some(replay_queue));
+        let hub = Self { keys, settings, metrics, partitions, table, replays, replay_queue };
         (Arc::new(hub), queue)
     }
 
@@ -116,9 +129,9 @@ impl Hub {
         let mut state = local.lock();
         state.lingers_until = None;
         let key = state.subscribers.insert(wakeup.clone());
-        let next = state.log.end();
+        let (next, hole) = (state.log.end(), state.hole.number);
         drop(state);
-        Ok(Subscription::new(self.clone(), local, key, next))
+        Ok(Subscription::new(self.clone(), local, key, next, hole))
     }
 
     /// Everything published up to here, on every channel that is live here, is in the logs.
@@ -173,8 +186,21 @@ impl Hub {
         away.is_some_and(|time| time > AWAY_AFTER)
     }
 
-    /// Ends every connection, and lets nobody attach any more.
-    pub fn close(&self) {
+    /// Whether a session of `partition` is established.
+    #[must_use]
+    pub fn is_up(&self, partition: Partition) -> bool {
+        self.partition(partition).is_some_and(PartitionState::is_up)
+    }
+
+    /// Wakes `wakeup` once the watermark has come to `position`, which may be at once.
+    pub fn wake_at(&self, partition: Partition, position: Position, wakeup: &Arc<Wakeup>) {
+        if let Some(waker) = self.partition(partition).and_then(|partition| partition.wake_at(position, wakeup)) {
+            waker.wake();
+        }
+    }
+
+    /// Ends every connection, each at a random moment until `until`, and lets nobody attach any more.
+    pub fn close(&self, until: Instant) {
         let mut table = self.lock();
         table.closed = true;
         let locals: Vec<_> = table.channels.values().cloned().collect();
@@ -182,13 +208,24 @@ impl Hub {
         for local in locals {
             let wakeups: Vec<_> = local.lock().subscribers.iter().map(|(_, wakeup)| wakeup.clone()).collect();
             for wakeup in wakeups {
-                wakeup.close();
+                wakeup.close(until);
             }
         }
     }
 
-    /// Unsubscribes channels whose linger is over, and ages the logs, until `stop`.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Unsubscribes channels whose linger is over, ages the logs, and reads by `broker` the past that connections ask for,
+    /// until `stop`. Called once.
+    pub async fn run(self: Arc<Self>, broker: Arc<dyn Broker>, stop: CancellationToken) {
+        let queue = self.replay_queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let replays = async {
+            if let Some(queue) = queue {
+                replay::run(self.clone(), broker, queue, stop.clone()).await;
+            }
+        };
+        tokio::join!(replays, self.housekeeping(stop.clone()));
+    }
+
+    async fn housekeeping(&self, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         let mut trim = tokio::time::interval(TRIM_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -221,8 +258,16 @@ impl Hub {
     fn trim(&self, now: Instant) {
         let locals: Vec<_> = self.lock().channels.values().cloned().collect();
         for local in locals {
-            local.lock().log.trim(now, &self.settings.log);
+            let mut state = local.lock();
+            state.log.trim(now, &self.settings.log);
+            state.replays.trim(now, false);
         }
+    }
+
+    /// Makes room: pasts that no connection is being given.
+    fn drop_replays(&self) {
+        let (locals, now): (Vec<_>, _) = (self.lock().channels.values().cloned().collect(), Instant::now());
+        locals.iter().for_each(|local| local.lock().replays.trim(now, true));
     }
 
     fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {
@@ -254,12 +299,6 @@ impl Hub {
         self.lock().channels.get(channel).cloned()
     }
 
-    /// Does something to every channel of `partition` that is here.
-    fn each(&self, partition: Partition, act: impl Fn(&LocalChannel)) {
-        let locals: Vec<_> = self.lock().channels.values().cloned().collect();
-        locals.iter().filter(|local| local.partition == partition).for_each(|local| act(local));
-    }
-
     fn partition(&self, partition: Partition) -> Option<&PartitionState> {
         self.partitions.get(usize::from(partition))
     }
@@ -274,73 +313,6 @@ impl Table {
     fn send(&self, interest: Interest) {
         // A broker that is gone has stopped, and so will this node.
         let _ = self.interest.send(interest);
-    }
-}
-
-impl Sink for Hub {
-    fn session(&self, partition: Partition, epoch: &Epoch, clock: Position) {
-        let tag = Tag::of(epoch, self.keys.partitions());
-        let Some(state) = self.partition(partition) else { return };
-        let another = state.is_another_life(tag, clock);
-        if another {
-            // Before the new life is known: whoever sees that sees no events of the old one. Who has some unread is closed
-            // like one that is too slow, and comes back.
-            self.each(partition, |local| local.lock().log.clear());
-        }
-        state.begin(tag, clock, another);
-    }
-
-    fn established(&self, partition: Partition) {
-        if let Some(state) = self.partition(partition) {
-            state.establish();
-        }
-    }
-
-    fn lost(&self, partition: Partition, reason: Lost) {
-        if let Some(state) = self.partition(partition) {
-            state.lose(reason);
-        }
-        self.each(partition, |local| local.lock().live = None);
-    }
-
-    fn seen(&self, _channel: &Channel, _generation: u64) -> Option<Seen> {
-        None
-    }
-
-    fn stale(&self, _channel: &Channel, _generation: u64) {}
-
-    fn live(&self, channel: &Channel, generation: u64, snapshot: Snapshot, _join: Join) {
-        match self.find(channel) {
-            Some(local) if local.generation == generation => wake(local.set_live(snapshot)),
-            _ => {}
-        }
-    }
-
-    fn message(&self, message: Message) {
-        let Some(local) = self.find(&message.channel) else { return };
-        let Some(partition) = self.partition(local.partition) else { return };
-        let stamp = message.stamp;
-        let (cursor, order) = match stamp {
-            Some(stamp) => {
-                (self.cursor(local.partition, stamp.position), Order { position: stamp.position, arrival: 0 })
-            }
-            None => (None, partition.ephemeral_order()),
-        };
-        let event = Encoded::new(message, cursor, order, Instant::now());
-        self.metrics.received(stamp.is_some(), event.is_envelope());
-        let rise = || {
-            if let Some(stamp) = stamp {
-                partition.raise(stamp.position);
-            }
-        };
-        wake(local.push(Arc::new(event), &self.settings.log, rise));
-    }
-
-    fn barrier(&self, partition: Partition, position: Position) {
-        if let Some(partition) = self.partition(partition) {
-            partition.raise(position);
-            partition.set_heard();
-        }
     }
 }
 

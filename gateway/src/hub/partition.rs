@@ -1,6 +1,7 @@
 //! What this node knows of one partition: its session, its epoch's tag, its watermark.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use shared::cursor::{CursorPart, Tag};
@@ -8,6 +9,7 @@ use shared::position::Position;
 use tokio::time::Instant;
 
 use super::encoded::Order;
+use super::wakeup::Wakeup;
 use crate::broker::Lost;
 
 /// Written by the broker's calls alone; read by every connection that looks for events.
@@ -27,6 +29,8 @@ struct Inner {
     away: Option<Instant>,
     /// A session ended because this node did not hear itself, and none has been established since.
     deaf: bool,
+    /// Who waits for the watermark to come to a position. An entry goes when it has.
+    waiting: Vec<(Position, Arc<Wakeup>)>,
 }
 
 /// An epoch as connections see it.
@@ -73,6 +77,10 @@ impl PartitionState {
     pub(super) fn begin(&self, tag: Tag, clock: Position, another_life: bool) {
         let mut inner = self.lock();
         inner.heard = None;
+        if another_life {
+            // Positions of the old one never come; those who wait are woken with their channels.
+            inner.waiting.clear();
+        }
         match inner.epoch {
             Some(_) if !another_life => inner.watermark = inner.watermark.max(clock),
             before => {
@@ -96,10 +104,21 @@ impl PartitionState {
         inner.deaf |= reason == Lost::Deaf;
     }
 
-    /// Raises the watermark; a lower position changes nothing.
-    pub(super) fn raise(&self, position: Position) {
+    /// Raises the watermark; a lower position changes nothing. Returns whom to wake.
+    pub(super) fn raise(&self, position: Position) -> Vec<Waker> {
         let mut inner = self.lock();
         inner.watermark = inner.watermark.max(position);
+        inner.arrived()
+    }
+
+    /// Wakes `wakeup` when the watermark comes to `position`. Returns whom to wake at once.
+    pub(super) fn wake_at(&self, position: Position, wakeup: &Arc<Wakeup>) -> Option<Waker> {
+        let mut inner = self.lock();
+        if inner.watermark >= position {
+            return wakeup.take();
+        }
+        inner.waiting.push((position, wakeup.clone()));
+        None
     }
 
     pub(super) fn watermark(&self) -> Position {
@@ -126,6 +145,12 @@ impl PartitionState {
         self.lock().heard
     }
 
+    /// Whether a session is established.
+    pub(super) fn is_up(&self) -> bool {
+        let inner = self.lock();
+        inner.epoch.is_some() && inner.away.is_none()
+    }
+
     /// For how long there has been no established session.
     pub(super) fn away(&self, now: Instant) -> Option<Duration> {
         self.lock().away.map(|since| now.saturating_duration_since(since))
@@ -143,5 +168,18 @@ impl PartitionState {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes out those for whom the watermark has come far enough.
+    fn arrived(&mut self) -> Vec<Waker> {
+        // Hardly anybody waits, and this is called with every event.
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let watermark = self.watermark;
+        let arrived = self.waiting.extract_if(.., |(position, _)| *position <= watermark);
+        arrived.filter_map(|(_, wakeup)| wakeup.take()).collect()
     }
 }

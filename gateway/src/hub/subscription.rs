@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::task::Poll;
 
+use shared::channel::Channel;
 use shared::position::Position;
+use tokio::time::Instant;
 
-use super::channel::LocalChannel;
+use super::channel::{Hole, Live, LocalChannel};
 use super::encoded::Encoded;
+use super::replay::{Asked, Replay, Ticket};
 use super::wakeup::Wakeup;
 use super::{Closed, Hub};
-use crate::broker::{Partition, Snapshot};
+use crate::broker::{Last, Partition};
 
 /// Made by [`Hub::attach`]; dropping it detaches.
 pub struct Subscription {
@@ -17,8 +20,10 @@ pub struct Subscription {
     local: Arc<LocalChannel>,
     /// Key in the channel's subscribers.
     key: usize,
-    /// Index in the log of the next event to take.
+    /// Index in the log of the next ephemeral event to take.
     next: u64,
+    /// Number of the last hole that the connection knows of.
+    hole: u64,
 }
 
 /// Events that this subscription has not taken have left the log: the connection is too slow.
@@ -26,9 +31,39 @@ pub struct Subscription {
 #[error("unread events have left the channel log")]
 pub struct Lagged;
 
+/// What [`Subscription::peek`] is to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Durable events after it; `None`: none at all.
+    pub after: Option<Position>,
+    /// Nothing beyond it.
+    pub watermark: Position,
+    /// The life of the data that the connection is in.
+    pub life: u64,
+    /// Most events of each kind.
+    pub limit: usize,
+}
+
+/// What [`Subscription::peek`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Peek {
+    /// The channel is live in the connection's life of the data.
+    pub live: bool,
+    /// There are more durable events than were asked for.
+    pub more_durable: bool,
+    /// There are more ephemeral ones.
+    pub more_ephemeral: bool,
+}
+
 impl Subscription {
-    pub(super) fn new(hub: Arc<Hub>, local: Arc<LocalChannel>, key: usize, next: u64) -> Self {
-        Self { hub, local, key, next }
+    pub(super) fn new(hub: Arc<Hub>, local: Arc<LocalChannel>, key: usize, next: u64, hole: u64) -> Self {
+        Self { hub, local, key, next, hole }
+    }
+
+    /// Its channel.
+    #[must_use]
+    pub fn channel(&self) -> &Channel {
+        &self.local.channel
     }
 
     /// Its channel's partition.
@@ -37,28 +72,95 @@ impl Subscription {
         self.local.partition
     }
 
-    /// What the broker read when the channel became live; `None` until it is.
+    /// Since when its channel is live; `None` while it is not.
     #[must_use]
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        self.local.lock().live.clone()
+    pub fn live(&self) -> Option<Live> {
+        self.local.lock().live
     }
 
-    /// Appends to `events` at most `limit` that are not taken yet and may be written, in order: durable ones up to
-    /// `watermark`, and what stands before. Returns whether there are more.
+    /// The channel's last durable event, as far as this node has heard.
+    #[must_use]
+    pub fn last(&self) -> Option<Last> {
+        self.local.lock().last
+    }
+
+    /// Whether the log has every durable event after `position`.
+    #[must_use]
+    pub fn reaches(&self, position: Position) -> bool {
+        self.local.lock().log.floor() <= position
+    }
+
+    /// The latest hole, unless the connection knows of it. From now on it does.
+    pub fn new_hole(&mut self) -> Option<Hole> {
+        let hole = self.local.lock().hole;
+        (std::mem::replace(&mut self.hole, hole.number) != hole.number).then_some(hole)
+    }
+
+    /// The channel's past from `after` on, in `life`, as it joins the log; `ticket` is what was told before.
+    #[must_use]
+    pub fn past(&self, after: Position, life: u64, ticket: Option<Ticket>) -> Asked {
+        self.ask(after, life, ticket, false)
+    }
+
+    /// Has the broker confirm that the data are in `life`: ready when it did.
+    #[must_use]
+    pub fn confirm(&self, clock: Position, life: u64, ticket: Option<Ticket>) -> Asked {
+        self.ask(clock, life, ticket, true)
+    }
+
+    /// Where the last `count` events of the channel begin, `replay` being its past: some may be in the log alone.
+    #[must_use]
+    pub fn newest(&self, replay: &Replay, count: usize) -> Position {
+        let state = self.local.lock();
+        let later = state.log.after(replay.clock).into_iter().flatten();
+        let later: Vec<Position> = later.map(|event| event.order().position).collect();
+        match later.len().checked_sub(count) {
+            None => replay.newest(count - later.len()),
+            Some(0) => replay.clock,
+            Some(before) => later[before - 1],
+        }
+    }
+
+    fn ask(&self, after: Position, life: u64, ticket: Option<Ticket>, fresh: bool) -> Asked {
+        let mut state = self.local.lock();
+        let floor = state.log.floor();
+        let (asked, queue) = state.replays.ask(after, floor, life, ticket, fresh, Instant::now());
+        if queue {
+            // The worker is gone only when this node stops.
+            let _ = self.hub.replays.send(self.local.clone());
+        }
+        asked
+    }
+
+    /// Appends what is not taken yet and may be written, in order, to `durable` and `ephemeral`, the latter with what
+    /// [`take`](Self::take) wants.
     ///
     /// # Errors
     /// [`Lagged`].
-    pub fn peek(&self, watermark: Position, limit: usize, events: &mut Vec<Arc<Encoded>>) -> Result<bool, Lagged> {
+    pub fn peek(
+        &self,
+        look: Look,
+        durable: &mut Vec<Arc<Encoded>>,
+        ephemeral: &mut Vec<(u64, Arc<Encoded>)>,
+    ) -> Result<Peek, Lagged> {
         let state = self.local.lock();
+        let within = |event: &Arc<Encoded>| event.order().position <= look.watermark;
+        let mut peek = Peek { live: state.live.is_some_and(|live| live.life == look.life), ..Peek::default() };
+        if let (true, Some(after)) = (peek.live, look.after) {
+            let mut ready = state.log.after(after).ok_or(Lagged)?.take_while(|event| within(event));
+            durable.extend(ready.by_ref().take(look.limit).cloned());
+            peek.more_durable = ready.next().is_some();
+        }
         let unread = state.log.from(self.next).ok_or(Lagged)?;
-        let mut ready = unread.take_while(|event| event.order().position <= watermark);
-        events.extend(ready.by_ref().take(limit).cloned());
-        Ok(ready.next().is_some())
+        let mut ready = unread.take_while(|(_, event)| within(event));
+        ephemeral.extend(ready.by_ref().take(look.limit).map(|(index, event)| (index, event.clone())));
+        peek.more_ephemeral = ready.next().is_some();
+        Ok(peek)
     }
 
-    /// Takes the next `count` events, which [`peek`](Self::peek) has shown.
-    pub fn advance(&mut self, count: u64) {
-        self.next += count;
+    /// Takes the ephemeral event at `index` and those before it.
+    pub fn take(&mut self, index: u64) {
+        self.next = index + 1;
     }
 }
 
@@ -69,10 +171,10 @@ impl Subscription {
 pub async fn all_live(subscriptions: &[Subscription], wakeup: &Wakeup) -> Result<(), Closed> {
     std::future::poll_fn(|cx| {
         wakeup.register(cx.waker());
-        if wakeup.is_closing() {
+        if wakeup.closing().is_some() {
             return Poll::Ready(Err(Closed));
         }
-        let live = subscriptions.iter().all(|subscription| subscription.local.lock().live.is_some());
+        let live = subscriptions.iter().all(|subscription| subscription.live().is_some());
         if live { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await

@@ -6,7 +6,9 @@ use std::task::Wake;
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::broker::Stamp;
+use shared::position::Epoch;
+
+use crate::broker::{Join, Lost, Message, Sink as _, Snapshot, Stamp};
 
 struct World {
     hub: Arc<Hub>,
@@ -145,6 +147,7 @@ fn waits_for_all_of_its_channels() {
 fn wakes_those_on_the_channel_once_until_they_ask_again() {
     let world = World::new();
     let ((_a, on_a), (_b, on_b)) = (world.attach("a"), world.attach("b"));
+    world.live("a", 1);
     let (a, b) = (Arc::new(Count::default()), Arc::new(Count::default()));
     a.register(&on_a);
     b.register(&on_b);
@@ -160,18 +163,28 @@ fn wakes_those_on_the_channel_once_until_they_ask_again() {
 fn an_event_may_be_read_once_the_watermark_covers_it() {
     let world = World::new();
     let (subscription, _) = world.attach("a");
+    world.live("a", 1);
     let position = Position { ms: 5, seq: 0 };
     world.hub.message(message("a", Some(position)));
     assert_eq!(world.hub.watermark(0), position);
-    let peek = |watermark, limit| {
-        let mut events = Vec::new();
-        let more = subscription.peek(watermark, limit, &mut events).unwrap();
-        (events.len(), more)
+    let peek = |watermark, life, limit| {
+        let (mut durable, mut ephemeral) = (Vec::new(), Vec::new());
+        let look = Look { after: Some(Position { ms: 2, seq: 0 }), watermark, life, limit };
+        let peek = subscription.peek(look, &mut durable, &mut ephemeral).unwrap();
+        (durable.len(), ephemeral.len(), peek)
     };
-    assert_eq!(peek(Position { ms: 4, seq: 9 }, 10), (0, false));
-    assert_eq!(peek(position, 10), (1, false));
+    let live = Peek { live: true, ..Peek::default() };
+    assert_eq!(peek(Position { ms: 4, seq: 9 }, 0, 10), (0, 0, live));
+    assert_eq!(peek(position, 0, 10), (1, 0, live));
     world.hub.message(message("a", None));
-    assert_eq!(peek(position, 1), (1, true));
+    world.hub.message(message("a", None));
+    assert_eq!(peek(position, 0, 1), (1, 1, Peek { more_ephemeral: true, ..live }));
+    world.hub.message(message("a", Some(Position { ms: 6, seq: 0 })));
+    assert_eq!(
+        peek(Position { ms: 6, seq: 0 }, 0, 1),
+        (1, 1, Peek { more_durable: true, more_ephemeral: true, ..live })
+    );
+    assert_eq!(peek(position, 7, 10), (0, 2, Peek::default()), "another life of the data");
 }
 
 #[test]
@@ -197,8 +210,8 @@ fn closing_reaches_everybody() {
     let ((_a, on_a), (_b, on_b)) = (world.attach("a"), world.attach("b"));
     let count = Arc::new(Count::default());
     count.register(&on_a);
-    world.hub.close();
-    assert!(on_a.is_closing() && on_b.is_closing());
+    world.hub.close(Instant::now());
+    assert!(on_a.closing().is_some() && on_b.closing().is_some());
     assert_eq!(count.get(), 1);
     assert!(world.hub.attach(&channel("c"), &on_a).is_err());
 }

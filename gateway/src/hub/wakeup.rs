@@ -1,9 +1,10 @@
 //! How the hub reaches a connection: wake it, or tell it to close. Nothing is handed over; the connection comes and reads.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
 /// One for each connection, shared by its subscriptions.
 #[derive(Debug, Default)]
@@ -11,7 +12,7 @@ pub struct Wakeup {
     /// Written by the lane before the connection looks for bytes; taken by the hub after it put some there.
     waker: AtomicWaker,
     /// Set once by [`close`](Self::close); read by the connection whenever it runs.
-    closing: AtomicBool,
+    closing: OnceLock<Instant>,
 }
 
 impl Wakeup {
@@ -27,15 +28,16 @@ impl Wakeup {
         self.waker.take()
     }
 
-    /// Tells the connection to end, for good.
-    pub fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+    /// Tells the connection to end, for good, at a moment of its own choice until `until`.
+    pub fn close(&self, until: Instant) {
+        // The first word stands.
+        let _ = self.closing.set(until);
         self.waker.wake();
     }
 
-    /// Whether it was told to end.
+    /// Until when it has to have ended, if it was told to.
     #[must_use]
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+    pub fn closing(&self) -> Option<Instant> {
+        self.closing.get().copied()
     }
 }

@@ -124,9 +124,10 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sse-gateway"));
         command.current_dir(folder.path()).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        // Ports that the system chooses, unless a test says otherwise; and no word of what goes as it should.
+        // Unless a test says otherwise: ports that the system chooses, no word of what goes as it should, and streams that
+        // end at once when the node stops.
         command.env("SSE_GATEWAY__LISTEN", "127.0.0.1:0").env("SSE_GATEWAY__ADMIN_LISTEN", "127.0.0.1:0");
-        command.env("SSE_GATEWAY__TELEMETRY__FILTER", "warn");
+        command.env("SSE_GATEWAY__TELEMETRY__FILTER", "warn").env("SSE_GATEWAY__DRAIN__WINDOW", "0s");
         Builder { command, folder }
     }
 

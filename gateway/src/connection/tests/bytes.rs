@@ -216,7 +216,7 @@ fn a_slow_connection_is_sent_away_and_leaves_others_alone() {
 fn a_stopping_hub_sends_everybody_away() {
     let mut world = World::new(1);
     let mut connection = opened(&mut world, &["a"]);
-    world.hub.close();
+    world.hub.close(Instant::now());
     assert!(written(&mut connection, Instant::now()).starts_with("retry: "));
     assert_eq!(connection.next(Instant::now()), Next::End);
     assert!(world.hub.attach(&channel("a"), &Arc::new(Wakeup::default())).is_err());
@@ -230,7 +230,7 @@ fn what_is_pending_goes_out_before_a_stopping_hub_sends_away() {
     for _ in 0..20 {
         world.publish("a", &data);
     }
-    world.hub.close();
+    world.hub.close(Instant::now());
     let bytes = written(&mut connection, Instant::now());
     let (events, retry) = bytes.rsplit_once("\n\nretry: ").unwrap();
     assert_eq!(events.matches(&data).count(), 20, "more than one write");

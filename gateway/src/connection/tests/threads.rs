@@ -6,7 +6,7 @@ use std::task::Poll;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::hub::Lagged;
+use crate::hub::{Lagged, Look};
 
 /// Nothing but the hub wakes these connections: a wake-up that gets lost is an event that stays in the log.
 #[test]
@@ -35,7 +35,7 @@ fn whoever_is_on_the_channel_is_woken_for_every_event() {
             std::thread::yield_now();
         }
     }
-    world.hub.close();
+    world.hub.close(Instant::now());
     tasks.close();
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), tasks.wait()).await }).unwrap();
 }
@@ -77,7 +77,7 @@ fn a_fresh_connection_misses_nothing_after_its_beginning() {
         let _stop = StopOnDrop(&done);
         for _ in 0..30_000 {
             let mut connection = world.open(&["a"], &Request::default());
-            let beginning = connection.cursor[0].position;
+            let beginning = connection.parts[0].at.position;
             let Next::Write(_) = connection.next(Instant::now()) else { panic!("no opening") };
             let first = first_event(&connection, beginning);
             assert_eq!(first.seq, beginning.seq + 1, "after a beginning at {beginning}");
@@ -100,13 +100,13 @@ fn first_event(connection: &Connection, beginning: Position) -> Position {
     loop {
         let mut events = Vec::new();
         let watermark = connection.hub.watermark(0);
-        match connection.readers[0].subscription.peek(watermark, 1_000, &mut events) {
+        let look = Look { after: Some(beginning), watermark, life: 0, limit: 1_000 };
+        match connection.readers[0].subscription.peek(look, &mut events, &mut Vec::new()) {
             Ok(_) => {}
             Err(Lagged) => return Position { seq: beginning.seq + 1, ..beginning },
         }
-        let positions = events.iter().filter_map(|event| event.cursor()).map(|cursor| cursor.position);
-        if let Some(first) = positions.filter(|position| *position > beginning).min() {
-            return first;
+        if let Some(first) = events.first() {
+            return first.order().position;
         }
         std::hint::spin_loop();
     }

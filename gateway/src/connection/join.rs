@@ -1,0 +1,329 @@
+//! How a connection comes to where it only has to follow the logs: for each channel it is decided what of its past is
+//! replayed, or which gap there is. No third outcome, and nothing durable is written of a partition before all its channels
+//! are decided. Pure but for the hub: what has to be read is asked for, and comes later.
+
+use std::sync::Arc;
+
+use shared::channel::Channel;
+use shared::continuity::Gap;
+use shared::cursor::CursorPart;
+use shared::position::Position;
+use tokio::time::Instant;
+
+use super::resume::Resume;
+use crate::broker::Partition;
+use crate::hub::{Asked, Hub, Life, Replay, Subscription, Ticket};
+
+/// One partition of a connection.
+pub(super) struct Part {
+    pub(super) partition: Partition,
+    /// Everything up to here was written, lies before the beginning, or in a gap that was told; while `whole` is to be told,
+    /// what the client sent.
+    pub(super) at: CursorPart,
+    /// The life of the data to which `at` belongs.
+    pub(super) life: u64,
+    /// A gap on all its channels, not told yet.
+    pub(super) whole: Option<Whole>,
+    /// Channels were joined since the last `id:` that covers all of that.
+    pub(super) joining: bool,
+    /// Read before anything else in each look.
+    pub(super) watermark: Position,
+    /// For this look: not every channel is live and joined.
+    pub(super) held: bool,
+    /// The position for which the hub wakes this connection.
+    pub(super) awaits: Option<Position>,
+}
+
+/// A gap of a whole partition. Its end is where all channels are live.
+pub(super) struct Whole {
+    gap: Gap,
+    /// Who says so.
+    proof: Proof,
+}
+
+enum Proof {
+    /// The broker.
+    Told,
+    /// The client's cursor is of another epoch than this node knows. Believed once the broker has confirmed the node's; the
+    /// ticket of the read that does.
+    Unconfirmed(Option<Ticket>),
+    /// No cursor at all: `at` stands for nothing.
+    Nothing,
+}
+
+/// One channel of a connection.
+pub(super) struct Reader {
+    pub(super) subscription: Subscription,
+    /// Index of its part.
+    pub(super) part: usize,
+    state: State,
+    /// The channel's last event that was written, or lies before the beginning, has closed it.
+    pub(super) ended: bool,
+}
+
+enum State {
+    Open(Wanted),
+    Joined(Joined),
+}
+
+/// What is still to be decided.
+struct Wanted {
+    from: From,
+    /// Of the read that was asked for.
+    ticket: Option<Ticket>,
+    /// The last read failed: not before this time.
+    retry: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Cursor,
+    Earliest,
+    Newest(usize),
+}
+
+/// What was decided.
+pub(super) struct Joined {
+    /// Whatever comes later comes through the log.
+    pub(super) through: Position,
+    /// What is older, until all of it was written.
+    replay: Option<Arc<Replay>>,
+    /// Nothing of the replay up to here is written.
+    start: Position,
+}
+
+/// What a round of joining found to say.
+pub(super) enum Said {
+    /// A gap on a channel, which is complete again after a position.
+    Gap { channel: Channel, gap: Gap, end: CursorPart },
+    /// The cursor as it is now.
+    Cursor,
+}
+
+impl Part {
+    /// The part of a connection that wants to `resume`; `None` before the partition's first session.
+    pub(super) fn new(hub: &Hub, partition: Partition, resume: &Resume) -> Option<Self> {
+        let Life { number, begin } = hub.life(partition)?;
+        let (at, whole) = match (resume, resume.part(hub, partition)) {
+            (_, Some(part)) if part.tag == begin.tag => (part, None),
+            (_, Some(part)) => (part, Some(Whole { gap: Gap::DataLost, proof: Proof::Unconfirmed(None) })),
+            (Resume::After(_) | Resume::Unknown, None) => {
+                (begin, Some(Whole { gap: Gap::UnknownCursor, proof: Proof::Nothing }))
+            }
+            (_, None) => (CursorPart { position: Position::ZERO, ..begin }, None),
+        };
+        let watermark = Position::ZERO;
+        Some(Self { partition, at, life: number, whole, joining: true, watermark, held: true, awaits: None })
+    }
+
+    /// Whether there is nothing left to tell of its beginning.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.joining && self.whole.is_none()
+    }
+
+    /// Nothing is left to write up to the watermark. Returns whether the cursor moved.
+    pub(super) fn raise_to_watermark(&mut self) -> bool {
+        let moved = self.watermark > self.at.position;
+        self.at.position = self.at.position.max(self.watermark);
+        moved
+    }
+
+    /// Whether `at` says something to a client.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self.whole, Some(Whole { proof: Proof::Nothing, .. }))
+    }
+}
+
+impl Reader {
+    pub(super) fn new(subscription: Subscription, part: usize, resume: &Resume) -> Self {
+        let from = match resume {
+            Resume::Earliest => From::Earliest,
+            Resume::Newest(count) => From::Newest(*count),
+            Resume::Now | Resume::After(_) | Resume::Unknown => From::Cursor,
+        };
+        let state = State::Open(Wanted { from, ticket: None, retry: None });
+        Self { subscription, part, state, ended: false }
+    }
+
+    /// Begins at `start`, up to which everything is told.
+    pub(super) fn begin(&mut self, start: Position) {
+        self.ended = self.subscription.last().is_some_and(|last| last.ended && last.position <= start);
+        self.state = State::Joined(Joined { through: start, replay: None, start });
+    }
+
+    pub(super) fn joined(&self) -> Option<&Joined> {
+        match &self.state {
+            State::Joined(joined) => Some(joined),
+            State::Open(_) => None,
+        }
+    }
+
+    /// What is being replayed.
+    pub(super) fn replay(&self) -> Option<&Replay> {
+        self.joined()?.replay.as_deref()
+    }
+
+    /// Whether an event of the replay at `position` is one to write.
+    pub(super) fn wants(&self, position: Position) -> bool {
+        self.joined().is_some_and(|joined| position > joined.start)
+    }
+
+    /// Everything of the replay up to `position` was written.
+    pub(super) fn replayed(&mut self, position: Position) {
+        if let State::Joined(joined) = &mut self.state
+            && joined.replay.as_ref().is_some_and(|replay| replay.after(position).is_empty())
+        {
+            joined.replay = None;
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.ended = false;
+        self.state = State::Open(Wanted { from: From::Cursor, ticket: None, retry: None });
+    }
+}
+
+/// How long to wait until a read that failed is asked for again: the session is likely to be gone.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Brings `parts` and `readers` on as far as that can be done now, and tells what there is to say, in order.
+pub(super) fn advance(hub: &Hub, parts: &mut [Part], readers: &mut [Reader], now: Instant) -> Vec<Said> {
+    let mut said = Vec::new();
+    for (index, part) in parts.iter_mut().enumerate() {
+        follow_life(hub, index, part, readers);
+        if part.whole.is_none() {
+            for reader in readers.iter_mut().filter(|reader| reader.part == index) {
+                notice_hole(hub, part, reader, &mut said);
+                decide(hub, part, reader, now, &mut said);
+            }
+        }
+        // The last may have found that all of it is lost.
+        if part.whole.is_some() {
+            tell_whole(hub, index, part, readers, &mut said);
+        }
+    }
+    said
+}
+
+/// The data may have begun another life: positions of the one before mean nothing in it.
+fn follow_life(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader]) {
+    let Some(Life { number, begin }) = hub.life(part.partition) else { return };
+    if let Some(Whole { proof: Proof::Unconfirmed(_), .. }) = part.whole
+        && part.at.tag == begin.tag
+    {
+        // The client knew of it before this node did.
+        (part.whole, part.life) = (None, number);
+    }
+    if part.life == number || part.whole.is_some() {
+        return;
+    }
+    part.whole = Some(Whole { gap: Gap::DataLost, proof: Proof::Told });
+    readers.iter_mut().filter(|reader| reader.part == index).for_each(Reader::reopen);
+}
+
+/// Tells the gap of a whole partition once all its channels are live: then they begin at one position.
+fn tell_whole(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader], said: &mut Vec<Said>) {
+    let Some(Life { number, .. }) = hub.life(part.partition) else { return };
+    let mut end = hub.watermark(part.partition);
+    for reader in readers.iter().filter(|reader| reader.part == index) {
+        match reader.subscription.live() {
+            Some(live) if live.life == number => end = end.max(live.clock),
+            _ => return,
+        }
+    }
+    let Some(whole) = &mut part.whole else { return };
+    if let Proof::Unconfirmed(ticket) = &mut whole.proof {
+        let Some(reader) = readers.iter().find(|reader| reader.part == index) else { return };
+        match reader.subscription.confirm(end, number, *ticket) {
+            Asked::Ready(_) => {}
+            Asked::Wait(given) => return *ticket = Some(given),
+            Asked::Failed => return *ticket = None,
+        }
+    }
+    let gap = whole.gap;
+    // Positions read above are of this life only if it is still the one.
+    let Some(at) = hub.cursor(part.partition, end) else { return };
+    if hub.life(part.partition).is_none_or(|now| now.number != number) {
+        return;
+    }
+    (part.at, part.life, part.whole, part.joining) = (at, number, None, false);
+    for reader in readers.iter_mut().filter(|reader| reader.part == index) {
+        reader.subscription.new_hole();
+        reader.begin(end);
+        said.push(Said::Gap { channel: reader.subscription.channel().clone(), gap, end: at });
+    }
+    said.push(Said::Cursor);
+}
+
+/// The node itself has missed something on this channel.
+fn notice_hole(hub: &Hub, part: &mut Part, reader: &mut Reader, said: &mut Vec<Said>) {
+    let Some(hole) = reader.subscription.new_hole() else { return };
+    if reader.joined().is_none() || hole.safe.is_some_and(|safe| part.at.position <= safe) {
+        return;
+    }
+    let Some(end) = hub.cursor(part.partition, hole.end) else { return };
+    reader.begin(hole.end);
+    part.joining = true;
+    said.push(Said::Gap { channel: reader.subscription.channel().clone(), gap: hole.gap, end });
+}
+
+/// Decides, for one channel that is live, what of its past there is to replay, or the gap.
+fn decide(hub: &Hub, part: &mut Part, reader: &mut Reader, now: Instant, said: &mut Vec<Said>) {
+    let State::Open(wanted) = &mut reader.state else { return };
+    if part.whole.is_some() || reader.subscription.live().is_none_or(|live| live.life != part.life) {
+        return;
+    }
+    let cursor = part.at.position;
+    let from_log =
+        wanted.from == From::Cursor && cursor <= hub.watermark(part.partition) && reader.subscription.reaches(cursor);
+    if from_log {
+        return reader.begin(cursor);
+    }
+    if wanted.retry.is_some_and(|retry| now < retry) {
+        return;
+    }
+    let after = if wanted.from == From::Cursor { cursor } else { Position::ZERO };
+    let replay = match reader.subscription.past(after, part.life, wanted.ticket) {
+        Asked::Ready(replay) => replay,
+        Asked::Wait(ticket) => return wanted.ticket = Some(ticket),
+        Asked::Failed => return (wanted.ticket, wanted.retry) = (None, Some(now + RETRY)),
+    };
+    let (start, gap) = match wanted.from {
+        From::Cursor => match replay.resume(cursor) {
+            Ok(()) => (cursor, None),
+            // Beyond everything published: of a life that is over.
+            Err(Gap::DataLost) => {
+                part.whole = Some(Whole { gap: Gap::DataLost, proof: Proof::Told });
+                return;
+            }
+            Err(gap) => (replay.clock, Some(gap)),
+        },
+        From::Earliest => replay.earliest(),
+        From::Newest(count) => (reader.subscription.newest(&replay, count), None),
+    };
+    if let Some(gap) = gap
+        && let Some(end) = hub.cursor(part.partition, start)
+    {
+        said.push(Said::Gap { channel: reader.subscription.channel().clone(), gap, end });
+    }
+    reader.begin(start);
+    let through = replay.clock.max(start);
+    let replay = Some(replay).filter(|replay| !replay.after(start).is_empty());
+    reader.state = State::Joined(Joined { through, replay, start });
+}
+
+/// When a read that failed is to be asked for again.
+pub(super) fn retry_at(readers: &[Reader]) -> Option<Instant> {
+    let retry = |reader: &Reader| match &reader.state {
+        State::Open(wanted) => wanted.retry,
+        State::Joined(_) => None,
+    };
+    readers.iter().filter_map(retry).min()
+}
+
+/// Where the watermark of part `index` has to come for all that its channels were promised to be written; `None` where
+/// there is something else to wait for.
+pub(super) fn promised(index: usize, readers: &[Reader]) -> Option<Position> {
+    let mine = readers.iter().filter(|reader| reader.part == index);
+    mine.map(|reader| reader.joined().map(|joined| joined.through)).collect::<Option<Vec<_>>>()?.into_iter().max()
+}

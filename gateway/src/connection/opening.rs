@@ -1,0 +1,88 @@
+//! How an event stream begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::event_stream::encode;
+
+use super::join::{Part, Reader};
+use super::resume::Resume;
+use super::{ConnectionSettings, NotLive, Request};
+use crate::broker::Partition;
+use crate::hub::{Hub, Subscription};
+
+/// See [`Request::greeting`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greeting {
+    /// Its name.
+    pub event: &'static str,
+    /// Its data.
+    pub data: &'static str,
+}
+
+/// The partitions of `subscriptions`, by number, and a reader for each of them; nothing is decided yet.
+pub(super) fn attach(
+    hub: &Arc<Hub>,
+    subscriptions: Vec<Subscription>,
+    resume: &Resume,
+) -> Result<(Vec<Part>, Vec<Reader>), NotLive> {
+    let mut numbers: Vec<Partition> = subscriptions.iter().map(Subscription::partition).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let parts = numbers.iter().map(|number| Part::new(hub, *number, resume)).collect::<Option<_>>().ok_or(NotLive)?;
+    let reader = |subscription: Subscription| {
+        let part = numbers.binary_search(&subscription.partition()).unwrap_or_default();
+        Reader::new(subscription, part, resume)
+    };
+    Ok((parts, subscriptions.into_iter().map(reader).collect()))
+}
+
+/// Begins at the present: for each partition the highest of its watermark and its channels' snapshots.
+pub(super) fn begin_now(hub: &Hub, parts: &mut [Part], readers: &mut [Reader]) -> Result<(), NotLive> {
+    for (index, part) in parts.iter_mut().enumerate() {
+        let mut begin = hub.watermark(part.partition);
+        for reader in readers.iter().filter(|reader| reader.part == index) {
+            let live = reader.subscription.live().filter(|live| live.life == part.life).ok_or(NotLive)?;
+            begin = begin.max(live.clock);
+        }
+        // The life was read before the positions: they are of it only if it is still the one.
+        part.at = hub.cursor(part.partition, begin).ok_or(NotLive)?;
+        if hub.life(part.partition).is_none_or(|now| now.number != part.life) {
+            return Err(NotLive);
+        }
+        part.joining = false;
+        readers.iter_mut().filter(|reader| reader.part == index).for_each(|reader| reader.begin(begin));
+    }
+    Ok(())
+}
+
+/// `retry:` and the priming `id:` (inside the greeting, where there is one), then `sse.open`.
+pub(super) fn bytes(
+    settings: &ConnectionSettings,
+    request: &Request,
+    id: Option<String>,
+    rng: &mut fastrand::Rng,
+) -> Bytes {
+    let mut out = Vec::with_capacity(256);
+    if let Some(greeting) = request.greeting {
+        out.extend_from_slice(format!("event: {}\n", greeting.event).as_bytes());
+        encode::data(&mut out, greeting.data);
+    }
+    encode::retry(&mut out, jittered_retry(settings.retry, rng));
+    if let Some(id) = id {
+        encode::id(&mut out, &id);
+    }
+    encode::end(&mut out);
+    let open = serde_json::json!({ "connection": format!("{:016x}", rng.u64(..)), "node": settings.node });
+    out.extend_from_slice(b"event: sse.open\n");
+    encode::data(&mut out, &open.to_string());
+    encode::end(&mut out);
+    out.into()
+}
+
+/// 80-120 % of `retry`, so that clients cut off together do not come back together.
+#[must_use]
+pub fn jittered_retry(retry: Duration, rng: &mut fastrand::Rng) -> Duration {
+    retry.mul_f64(0.8 + 0.4 * rng.f64())
+}
