@@ -165,7 +165,7 @@ impl RedisBroker {
                 tracing::warn!(address, reason = %ended, "lost the session with Redis; streams stay open, trying again");
             }
             Say::Still => {
-                tracing::warn!(address, reason = %ended, "still no session with Redis, now for another reason")
+                tracing::warn!(address, reason = %ended, "still no session with Redis, now for another reason");
             }
             Say::Nothing => tracing::debug!(address, reason = %ended, "still no session with Redis"),
         }
