@@ -26,6 +26,7 @@ const HISTORY_READS: &str = "sse_gateway_history_reads_total";
 const SUBSCRIPTIONS: &str = "sse_gateway_broker_subscriptions";
 const BROKER_UP: &str = "sse_gateway_broker_up";
 const SESSIONS_ENDED: &str = "sse_gateway_broker_sessions_ended_total";
+const SILENT_LOSSES: &str = "sse_gateway_broker_silent_losses_total";
 const DRAINING: &str = "sse_gateway_draining";
 
 /// Bounds of the histograms, for the recorder.
@@ -57,6 +58,10 @@ pub fn describe() {
     describe_counter!(
         SESSIONS_ENDED,
         "Sessions with the broker that ended, and tries to open one that failed, by reason."
+    );
+    describe_counter!(
+        SILENT_LOSSES,
+        "Times that messages of a live channel were found not to have arrived: a fault on the way."
     );
     describe_gauge!(DRAINING, "1 while the node is stopping.");
 }
@@ -207,6 +212,8 @@ impl SessionEnd {
 pub struct BrokerMetrics {
     /// 0 or 1.
     pub up: Gauge,
+    /// Channels whose messages stopped arriving without a word, each time that it was found.
+    pub silent_losses: Counter,
     ended: [(SessionEnd, Counter); SessionEnd::ALL.len()],
 }
 
@@ -216,6 +223,7 @@ impl BrokerMetrics {
     pub fn new() -> Self {
         Self {
             up: gauge!(BROKER_UP),
+            silent_losses: counter!(SILENT_LOSSES),
             ended: SessionEnd::ALL.map(|reason| (reason, counter!(SESSIONS_ENDED, "reason" => reason.as_str()))),
         }
     }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod broker_contract;
 mod browser;
+mod catch_up;
 mod channel_settings;
 mod closed_tab;
 mod cluster;

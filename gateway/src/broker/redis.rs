@@ -2,39 +2,51 @@
 //!
 //! It runs on a thread of its own, so that a busy fan-out does not keep it from reading. There, `run` holds one session
 //! after the other: `session` opens its two connections, `hearing` is what the Pub/Sub connection hears, and between two
-//! sessions it waits, `backoff` each time longer. It reconnects and resubscribes by itself: the client library's own way to
+//! sessions it waits, `backoff` each time longer. A channel that was heard before goes on where it was (`catch_up`), and once
+//! a minute each is compared with what Redis has of it (`sweep`). It reconnects and resubscribes by itself: the client library's own way to
 //! do so loses channels.
 
 mod backoff;
+mod catch_up;
 mod hearing;
+mod library;
 mod read;
+mod reader;
 mod session;
+mod sweep;
+mod telling;
 mod wanted;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
+use ::redis::RedisError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use shared::channel::Channel;
 use shared::keys::Keys;
 use shared::redis::start::{StartError, check_push, start};
-use shared::redis::{Client, ClientError, Functions, Settings, describe};
+use shared::redis::{Client, ClientError, Settings, describe};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
+use self::hearing::Hearing;
+use self::library::{Library, Loaded};
+use self::reader::{ReadError, Reader};
 use self::session::{Ended, Session};
+use self::telling::{Say, Telling};
 use self::wanted::Wanted;
+use super::past::PastLimits;
 use super::{Between, Broker, BrokerError, InterestQueue, Lost, Partition, Sink, Snapshot};
 use crate::metrics::BrokerMetrics;
 
 /// Bytes of the node's own name in its name in Redis, which has 64 at most.
 const MAX_NODE_NAME: usize = 48;
 
-/// Since when Redis is away, as the log has said; `None` while a session is established, and before the first.
-type Away = Option<Instant>;
+/// How often each channel is compared with Redis, where nothing else is said.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A single server is one partition.
 const PARTITION: Partition = 0;
@@ -59,11 +71,19 @@ pub struct RedisBroker {
     keys: Keys,
     /// Name of this process in Redis, another at each start: the last part of the channel on which it hears itself.
     node: String,
-    /// How the functions are called on the server there is now. Written by `connect`, and by a session that finds them gone.
-    functions: Mutex<Functions>,
-    /// For [`Broker::read`]: the connection for commands of the session there is now. Written by `run` alone.
-    commands: Mutex<Option<MultiplexedConnection>>,
+    library: Library,
+    /// For [`Broker::read`]: the session there is now. Written by `run` alone.
+    current: Mutex<Option<Current>>,
+    past_limits: PastLimits,
+    check_interval: Duration,
     metrics: BrokerMetrics,
+}
+
+/// A session, for those who read.
+#[derive(Clone)]
+struct Current {
+    reader: Reader,
+    hearing: Arc<Hearing>,
 }
 
 impl RedisBroker {
@@ -80,17 +100,33 @@ impl RedisBroker {
             client,
             keys,
             node: format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..)),
-            functions: Mutex::new(started.functions),
-            commands: Mutex::new(None),
+            library: Library::new(started.functions),
+            current: Mutex::new(None),
+            past_limits: PastLimits::default(),
+            check_interval: CHECK_INTERVAL,
             metrics,
         })
+    }
+
+    /// How often each channel is compared with what Redis has of it; a minute where this is not called.
+    #[must_use]
+    pub fn with_check_interval(mut self, interval: Duration) -> Self {
+        self.check_interval = interval;
+        self
+    }
+
+    /// How much of what came while a channel was not heard is read; beyond that there is a gap.
+    #[must_use]
+    pub fn with_past_limits(mut self, limits: PastLimits) -> Self {
+        self.past_limits = limits;
+        self
     }
 
     /// Holds one session after the other until `stop`.
     async fn sessions(&self, mut interest: InterestQueue, sink: Arc<dyn Sink>, stop: CancellationToken) {
         let mut wanted = Wanted::default();
         let mut backoff = Backoff::default();
-        let mut away: Away = None;
+        let mut telling = Telling::default();
         loop {
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
@@ -98,12 +134,12 @@ impl RedisBroker {
             };
             let ended = match opened {
                 Ok(session) => {
-                    *self.commands() = Some(session.commands());
+                    *self.current() = Some(session.current());
                     let ended = tokio::select! {
                         () = stop.cancelled() => Ended::Stopped,
-                        ended = session.run(&mut wanted, &mut interest, &mut backoff, &mut away) => ended,
+                        ended = session.run(&mut wanted, &mut interest, &mut backoff, &mut telling) => ended,
                     };
-                    *self.commands() = None;
+                    *self.current() = None;
                     self.metrics.up.set(0.0);
                     ended
                 }
@@ -114,36 +150,39 @@ impl RedisBroker {
             }
             self.metrics.session_ended(ended.reason());
             sink.lost(PARTITION, if ended == Ended::Deaf { Lost::Deaf } else { Lost::Away });
-            self.is_away(&ended, &mut away);
+            self.is_away(&ended, &mut telling);
             if !self.wait(backoff.next(), &mut wanted, &mut interest, &stop).await {
                 return;
             }
         }
     }
 
-    /// The log speaks once for each time that Redis goes away.
-    fn is_away(&self, ended: &Ended, away: &mut Away) {
+    /// The log speaks when a session is lost, and later of other reasons than that one.
+    fn is_away(&self, ended: &Ended, telling: &mut Telling) {
         let address = self.client.address();
-        if away.is_some() {
-            tracing::debug!(address, reason = %ended, "still no session with Redis");
-            return;
+        match telling.ended(&ended.to_string(), Instant::now()) {
+            Say::Lost => {
+                tracing::warn!(address, reason = %ended, "lost the session with Redis; streams stay open, trying again");
+            }
+            Say::Still => {
+                tracing::warn!(address, reason = %ended, "still no session with Redis, now for another reason");
+            }
+            Say::Nothing => tracing::debug!(address, reason = %ended, "still no session with Redis"),
         }
-        *away = Some(Instant::now());
-        tracing::warn!(address, reason = %ended, "lost the session with Redis; streams stay open, trying again");
     }
 
     /// A session is established.
-    fn is_back(&self, away: &mut Away) {
+    fn is_back(&self, telling: &mut Telling) {
         self.metrics.up.set(1.0);
-        if let Some(since) = away.take() {
-            tracing::info!(address = self.client.address(), after = ?since.elapsed(), "Redis is back");
+        if let Some(after) = telling.established(Instant::now()) {
+            tracing::info!(address = self.client.address(), ?after, "Redis is back");
         }
     }
 
     /// Waits before the next try, taking note of what the hub wants meanwhile. `false`: stop.
     async fn wait(
         &self,
-        pause: std::time::Duration,
+        pause: Duration,
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         stop: &CancellationToken,
@@ -152,7 +191,7 @@ impl RedisBroker {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep_until(until) => return true,
+                () = sleep_until(until) => return true,
                 item = interest.recv() => match item {
                     Some(item) => wanted.note(item),
                     None => return false,
@@ -161,16 +200,34 @@ impl RedisBroker {
         }
     }
 
-    fn functions(&self) -> Functions {
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Loads the functions again.
+    async fn reload(&self, gone: &Loaded) -> Result<Loaded, RedisError> {
+        self.library.reload(gone, &self.client, &self.keys).await
     }
 
-    fn set_functions(&self, functions: Functions) {
-        *self.functions.lock().unwrap_or_else(PoisonError::into_inner) = functions;
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commands(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reads in the session there is now. What was read stands only if that is still there.
+    async fn read_now(&self, channel: &Channel, between: Between, limit: usize) -> Result<Snapshot, BrokerError> {
+        let failed = |reason: &str| BrokerError { reason: reason.to_owned() };
+        let Some(Current { reader, hearing }) = self.current().clone() else {
+            return Err(failed("there is no session with Redis"));
+        };
+        // A call has its deadline, but there may be more than one.
+        let deadline = self.client.settings().command_timeout * 2;
+        let snapshot = match timeout(deadline, reader.read(self, channel, between, limit)).await {
+            Ok(Ok(snapshot)) => snapshot,
+            Ok(Err(ReadError::Redis(error))) => return Err(failed(&describe(&error))),
+            Ok(Err(ReadError::Epoch)) => {
+                hearing.end(Ended::Epoch);
+                return Err(failed("its data have begun another life"));
+            }
+            Err(_) => return Err(failed("no answer within the deadline")),
+        };
+        let is_current = self.current().as_ref().is_some_and(|now| now.reader.epoch == reader.epoch);
+        if is_current { Ok(snapshot) } else { Err(failed("the session with Redis was lost meanwhile")) }
     }
 }
 
@@ -209,17 +266,6 @@ impl Broker for RedisBroker {
         between: Between,
         limit: usize,
     ) -> BoxFuture<'a, Result<Snapshot, BrokerError>> {
-        async move {
-            let connection = self.commands().clone();
-            let Some(mut connection) = connection else {
-                return Err(BrokerError { reason: "there is no session with Redis".to_owned() });
-            };
-            let functions = self.functions();
-            let read =
-                read::channel(&mut connection, &functions, &self.keys, &self.node, channel, between, limit).await;
-            let (snapshot, _epoch) = read.map_err(|error| BrokerError { reason: describe(&error) })?;
-            Ok(snapshot)
-        }
-        .boxed()
+        self.read_now(channel, between, limit).boxed()
     }
 }

@@ -16,7 +16,7 @@ use shared::position::{Epoch, Position};
 use shared::redis::message;
 use tokio::sync::Notify;
 
-use super::super::{Join, Message, Sink, Snapshot, Stamp};
+use super::super::{Join, Message, Seen, Sink, Snapshot, Stamp};
 use super::PARTITION;
 use super::session::Ended;
 
@@ -26,9 +26,14 @@ pub(super) struct Hearing {
     /// Name of the Pub/Sub channel on which this node hears itself.
     node_channel: String,
     state: Mutex<State>,
-    /// Told when `State::ended`, `State::established` or `State::suspicion` is set.
+    /// Told when `State::ended`, `State::established`, `State::suspicion` or `State::missed` is set.
     changed: Notify,
+    /// Told when `State::barrier` rises.
+    barrier_rose: Notify,
 }
+
+/// Channels that were live, and of which messages did not arrive.
+pub(super) type Missed = Vec<(Channel, u64)>;
 
 #[derive(Default)]
 struct State {
@@ -36,7 +41,7 @@ struct State {
     epoch: Option<Epoch>,
     /// By name in Redis. Set before SUBSCRIBE is sent, removed before UNSUBSCRIBE is; what comes on any other name is
     /// dropped.
-    channels: HashMap<Vec<u8>, Channel>,
+    channels: HashMap<Vec<u8>, Listened>,
     /// The highest position heard, of an event or a barrier.
     heard: Position,
     /// The highest barrier heard.
@@ -48,6 +53,10 @@ struct State {
     established: bool,
     /// Snapshots whose barrier was not heard yet, in order of their clocks.
     waiting: VecDeque<Waiting>,
+    /// Channels whose snapshot is still being read.
+    behind: usize,
+    /// Taken by the session, which attaches them again.
+    missed: Missed,
     /// A message came that cannot be one of this session, unless the data have begun another life; it was dropped. Taken by
     /// the session, which asks the server.
     suspicion: Option<Suspicion>,
@@ -72,14 +81,38 @@ pub(super) struct Progress {
     pub(super) barrier: Position,
 }
 
-/// Channels that are live once `clock` is heard.
+/// A channel that is subscribed, or about to be.
+struct Listened {
+    channel: Channel,
+    generation: u64,
+    live: bool,
+    /// The last event that was passed on; where there was none since it became live, the clock of its snapshot.
+    through: Position,
+}
+
+/// What is done once `clock` is heard.
 struct Waiting {
     clock: Position,
-    channels: Vec<Attached>,
+    then: Then,
+}
+
+enum Then {
+    Live(Vec<Attached>),
+    Compare(Vec<Compared>),
+}
+
+/// A channel whose last event was read while it was subscribed.
+pub(super) struct Compared {
+    /// In Redis.
+    pub(super) name: Vec<u8>,
+    pub(super) generation: u64,
+    pub(super) last: Position,
 }
 
 /// A channel that was subscribed and then read.
 pub(super) struct Attached {
+    /// In Redis.
+    pub(super) name: Vec<u8>,
     pub(super) channel: Channel,
     pub(super) generation: u64,
     pub(super) snapshot: Snapshot,
@@ -88,7 +121,7 @@ pub(super) struct Attached {
 
 impl Hearing {
     pub(super) fn new(sink: Arc<dyn Sink>, node_channel: String) -> Self {
-        Self { sink, node_channel, state: Mutex::default(), changed: Notify::new() }
+        Self { sink, node_channel, state: Mutex::default(), changed: Notify::new(), barrier_rose: Notify::new() }
     }
 
     /// From here on what is heard belongs to `epoch`.
@@ -98,9 +131,18 @@ impl Hearing {
         (state.epoch, state.heard) = (Some(epoch.clone()), clock);
     }
 
-    /// Passes on what comes on `channels`, whose names in Redis stand first.
-    pub(super) fn listen(&self, channels: impl IntoIterator<Item = (String, Channel)>) {
-        self.lock().channels.extend(channels.into_iter().map(|(name, channel)| (name.into_bytes(), channel)));
+    /// How far the sink has heard a channel that is not live.
+    pub(super) fn seen(&self, channel: &Channel, generation: u64) -> Option<Seen> {
+        self.sink.seen(channel, generation)
+    }
+
+    /// Passes on what comes on `channels`: their names in Redis, and the lives in which they are subscribed. They are not live.
+    pub(super) fn listen<'a>(&self, channels: impl Iterator<Item = (&'a String, &'a Channel, u64)>) {
+        let listened = |(name, channel, generation): (&String, &Channel, u64)| {
+            let channel = channel.clone();
+            (name.clone().into_bytes(), Listened { channel, generation, live: false, through: Position::ZERO })
+        };
+        self.lock().channels.extend(channels.map(listened));
     }
 
     /// Drops whatever still comes on `names`.
@@ -111,11 +153,24 @@ impl Hearing {
         }
     }
 
-    /// `channels` were subscribed and then read at `clock`: they are live once that is heard, which may be already.
-    pub(super) fn live_at(&self, clock: Position, channels: Vec<Attached>) {
+    /// `attached` were subscribed and then read at `clock`: they are live once that is heard, which may be already. As many as
+    /// `behind` have still to be read, and come by [`caught_up`](Self::caught_up), one by one.
+    pub(super) fn live_at(&self, clock: Position, attached: Vec<Attached>, behind: usize) {
         let mut state = self.lock();
-        state.waiting.push_back(Waiting { clock, channels });
-        self.release(&mut state);
+        state.behind += behind;
+        self.when_heard(&mut state, clock, Then::Live(attached));
+    }
+
+    /// One that was behind was read at `clock`.
+    pub(super) fn caught_up(&self, clock: Position, attached: Attached) {
+        let mut state = self.lock();
+        state.behind = state.behind.saturating_sub(1);
+        self.when_heard(&mut state, clock, Then::Live(vec![attached]));
+    }
+
+    /// The last events of channels were read at `clock`: once that is heard, those that are live must have passed them on.
+    pub(super) fn compare_at(&self, clock: Position, compared: Vec<Compared>) {
+        self.when_heard(&mut self.lock(), clock, Then::Compare(compared));
     }
 
     /// Everything that was wanted at first has been subscribed: once `position` is heard, the session is established.
@@ -144,6 +199,29 @@ impl Hearing {
                 return suspicion;
             }
             changed.await;
+        }
+    }
+
+    /// Waits for live channels of which messages did not arrive. They are not live any more.
+    pub(super) async fn missed(&self) -> Missed {
+        loop {
+            let changed = self.changed.notified();
+            let missed = std::mem::take(&mut self.lock().missed);
+            if !missed.is_empty() {
+                return missed;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until `clock` is heard.
+    pub(super) async fn barrier_at(&self, clock: Position) {
+        loop {
+            let rose = self.barrier_rose.notified();
+            if self.lock().barrier >= clock {
+                return;
+            }
+            rose.await;
         }
     }
 
@@ -193,13 +271,14 @@ impl Hearing {
             return self.barrier(state, &bytes);
         }
         state.messages += 1;
-        let Some(channel) = state.channels.get(&name).cloned() else { return Ok(()) };
+        let Some(listened) = state.channels.get_mut(&name) else { return Ok(()) };
+        let channel = listened.channel.clone();
         let bytes = Bytes::from(bytes);
         let Some((head, payload)) = message::parse(&bytes) else {
             self.sink.message(Message { channel, payload: bytes, stamp: None });
             return Ok(());
         };
-        let suspicion = if self.check(state, &head.epoch).is_err() {
+        let suspicion = if state.epoch.as_ref() != Some(&head.epoch) {
             Some(Suspicion::Epoch)
         } else {
             (head.position <= state.heard).then_some(Suspicion::Order)
@@ -209,10 +288,21 @@ impl Hearing {
             self.changed.notify_waiters();
             return Ok(());
         }
-        state.heard = head.position;
+        if listened.live && head.previous > listened.through {
+            self.miss(listened, &mut state.missed);
+        }
+        (state.heard, listened.through) = (head.position, head.position);
         let stamp = Stamp { position: head.position, previous: head.previous };
         self.sink.message(Message { channel, payload: bytes.slice(payload..), stamp: Some(stamp) });
         Ok(())
+    }
+
+    /// Messages of a live channel did not arrive.
+    fn miss(&self, listened: &mut Listened, missed: &mut Missed) {
+        listened.live = false;
+        self.sink.stale(&listened.channel, listened.generation);
+        missed.push((listened.channel.clone(), listened.generation));
+        self.changed.notify_waiters();
     }
 
     fn barrier(&self, state: &mut State, bytes: &[u8]) -> Result<(), Ended> {
@@ -224,6 +314,7 @@ impl Hearing {
         (state.heard, state.barrier) = (position, position);
         self.sink.barrier(PARTITION, position);
         self.release(state);
+        self.barrier_rose.notify_waiters();
         Ok(())
     }
 
@@ -232,19 +323,54 @@ impl Hearing {
         if state.epoch.as_ref() == Some(epoch) { Ok(()) } else { Err(Ended::Epoch) }
     }
 
+    /// Reads of several connections and channels come back in any order; what waits stays in the order of its clocks.
+    fn when_heard(&self, state: &mut State, clock: Position, then: Then) {
+        let at = state.waiting.partition_point(|waiting| waiting.clock <= clock);
+        state.waiting.insert(at, Waiting { clock, then });
+        self.release(state);
+    }
+
     fn release(&self, state: &mut State) {
         if state.ended.is_some() {
             return;
         }
-        while let Some(waiting) = state.waiting.pop_front_if(|waiting| waiting.clock <= state.barrier) {
-            for Attached { channel, generation, snapshot, join } in waiting.channels {
-                self.sink.live(&channel, generation, snapshot, join);
+        while let Some(Waiting { clock, then }) = state.waiting.pop_front_if(|waiting| waiting.clock <= state.barrier) {
+            match then {
+                Then::Live(attached) => attached.into_iter().for_each(|attached| self.live(state, attached)),
+                Then::Compare(compared) => compared.iter().for_each(|compared| self.compare(state, clock, compared)),
             }
         }
-        if state.waiting.is_empty() && state.establish_at.is_some_and(|position| position <= state.barrier) {
+        let live = state.waiting.is_empty() && state.behind == 0;
+        if live && state.establish_at.is_some_and(|position| position <= state.barrier) {
             (state.establish_at, state.established) = (None, true);
             self.sink.established(PARTITION);
             self.changed.notify_waiters();
+        }
+    }
+
+    fn live(&self, state: &mut State, attached: Attached) {
+        let Attached { name, channel, generation, snapshot, join } = attached;
+        let listened = state.channels.get_mut(&name);
+        if let Some(listened) = listened.filter(|listened| listened.generation == generation) {
+            listened.live = true;
+            // What came since the snapshot was passed on, and waits in the sink.
+            listened.through = listened.through.max(snapshot.clock);
+        }
+        self.sink.live(&channel, generation, snapshot, join);
+    }
+
+    fn compare(&self, state: &mut State, clock: Position, compared: &Compared) {
+        // What came while memory was short can be newer than the clock, and be still on its way.
+        if compared.last > clock {
+            return;
+        }
+        let Some(listened) = state.channels.get_mut(&compared.name) else { return };
+        if !listened.live || listened.generation != compared.generation {
+            return;
+        }
+        let Some(seen) = self.sink.seen(&listened.channel, listened.generation) else { return };
+        if seen.last < Some(compared.last) {
+            self.miss(listened, &mut state.missed);
         }
     }
 

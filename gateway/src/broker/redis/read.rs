@@ -42,7 +42,7 @@ pub(super) async fn lasts(
     for channel in channels {
         mget.arg(keys.last(channel));
     }
-    let (clock, memory, lasts): (ClockReply, String, Vec<Option<String>>) = ask(connection, &mut pipe).await?;
+    let (clock, memory, lasts): (ClockReply, String, Vec<Option<Vec<u8>>>) = ask(connection, &mut pipe).await?;
     let lasts = lasts.iter().map(|last| last.as_deref().and_then(last_of)).collect();
     Ok(Lasts { clock, evicts: evicts(&memory), lasts })
 }
@@ -58,11 +58,12 @@ pub(super) async fn channel(
     limit: usize,
 ) -> Result<(Snapshot, Epoch), RedisError> {
     let mut pipe = begin(functions, keys, node);
-    pipe.cmd("GET").arg(keys.last(channel));
+    // Unlike GET, it takes a key that holds something else for none.
+    pipe.cmd("MGET").arg(keys.last(channel));
     let before = between.before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
     let after = format!("({}", between.after);
     pipe.cmd("XREVRANGE").arg(keys.channel(channel)).arg(before).arg(after).arg("COUNT").arg(limit);
-    let (clock, memory, last, entries): (ClockReply, String, Option<String>, Vec<RawEntry>) =
+    let (clock, memory, (last,), entries): (ClockReply, String, (Option<Vec<u8>>,), Vec<RawEntry>) =
         ask(connection, &mut pipe).await?;
     let snapshot = Snapshot {
         clock: clock.position,
@@ -101,8 +102,9 @@ fn begin(functions: &Functions, keys: &Keys, node: &str) -> Pipeline {
     pipe
 }
 
-fn last_of(text: &str) -> Option<Last> {
-    let (position, ended) = parse_last(text)?;
+/// What somebody else wrote there is no position.
+fn last_of(text: &[u8]) -> Option<Last> {
+    let (position, ended) = parse_last(std::str::from_utf8(text).ok()?)?;
     Some(Last { position, ended })
 }
 

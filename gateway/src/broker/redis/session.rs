@@ -5,27 +5,34 @@
 //! that is told its own message in the middle of an answer would lose the thread (Redis before 7.2). If either ends, so
 //! does the session, and the next one begins from nothing.
 //!
-//! To attach channels: subscribe, then read, then hear. They are live when all three are done.
+//! To attach channels: subscribe, then read, then hear. They are live when all three are done. One that was heard before and
+//! has moved since is read from there, by `catch_up`, beside everything else.
 
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, RedisError};
 use shared::channel::Channel;
-use shared::position::{Epoch, Position};
+use shared::position::Position;
 use shared::redis::client::is_not_permitted;
-use shared::redis::functions::{Functions, is_missing};
+use shared::redis::functions::is_missing;
 use shared::redis::{ClockReply, describe};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::backoff::Backoff;
-use super::hearing::{Attached, Hearing, Suspicion};
+use super::catch_up::{self, Moved, MovedQueue, Standing};
+use super::hearing::{Attached, Compared, Hearing, Missed, Suspicion};
+use super::library::Loaded;
 use super::read::{self, Lasts};
+use super::reader::Reader;
+use super::sweep::Sweep;
+use super::telling::Telling;
 use super::wanted::{Changes, Wanted};
-use super::{Away, PARTITION, RedisBroker};
+use super::{Current, PARTITION, RedisBroker};
 use crate::broker::{InterestQueue, Join, Sink, Snapshot};
 use crate::metrics::SessionEnd;
 
@@ -96,11 +103,15 @@ impl From<RedisError> for Ended {
 /// An open session. Dropping it closes both connections.
 pub(super) struct Session<'a> {
     broker: &'a RedisBroker,
-    commands: MultiplexedConnection,
+    /// Holds the connection for commands.
+    reader: Reader,
     pubsub: MultiplexedConnection,
     hearing: Arc<Hearing>,
-    functions: Functions,
-    epoch: Epoch,
+    loaded: Loaded,
+    /// To `catch_up`. A channel of this session stands in it once, or once more for each time that it was missed.
+    moved: mpsc::UnboundedSender<Moved>,
+    /// Its other end, until `run` takes it.
+    catching_up: Option<MovedQueue>,
     /// The barrier that was said and not heard yet.
     awaited: Option<Awaited>,
     /// The log has said that this node's user may not read some channel.
@@ -131,37 +142,44 @@ impl<'a> Session<'a> {
         let mut pubsub = broker.client.connect_with_push(push).await?;
         pubsub.set_response_timeout(PUBSUB_DEADLINE.max(broker.client.settings().command_timeout));
         // On the connection that will hear: it is this server whose epoch counts.
-        let (functions, clock) = first_clock(broker, &mut pubsub).await?;
-        let other: ClockReply = functions.clock(&broker.keys.clock(PARTITION), None).query_async(&mut commands).await?;
+        let (loaded, clock) = first_clock(broker, &mut pubsub).await?;
+        let time = loaded.functions.clock(&broker.keys.clock(PARTITION), None);
+        let other: ClockReply = time.query_async(&mut commands).await?;
         if other.epoch != clock.epoch {
             return Err(Ended::TwoServers);
         }
         pubsub.subscribe(node_channel).await?;
         hearing.begin(&clock.epoch, clock.position);
-        let epoch = clock.epoch;
-        Ok(Self { broker, commands, pubsub, hearing, functions, epoch, awaited: None, told_refused: false })
+        let reader = Reader { connection: commands, epoch: clock.epoch };
+        #[allow(clippy::disallowed_methods)] // holds no more than there are channels, and filling it must not wait
+        let (moved, catching_up) = mpsc::unbounded_channel();
+        let catching_up = Some(catching_up);
+        let (awaited, told_refused) = (None, false);
+        Ok(Self { broker, reader, pubsub, hearing, loaded, moved, catching_up, awaited, told_refused })
     }
 
     /// For reads.
-    pub(super) fn commands(&self) -> MultiplexedConnection {
-        self.commands.clone()
+    pub(super) fn current(&self) -> Current {
+        Current { reader: self.reader.clone(), hearing: self.hearing.clone() }
     }
 
     /// Subscribes to everything wanted, and then to whatever is wanted, until something ends it. Nothing is passed on after
-    /// it has returned or was dropped. `away` ends once everything that was wanted at first is live.
+    /// it has returned or was dropped. Redis is back once everything that was wanted at first is live.
     pub(super) async fn run(
         mut self,
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         backoff: &mut Backoff,
-        away: &mut Away,
+        telling: &mut Telling,
     ) -> Ended {
-        let hearing = self.hearing.clone();
+        let (broker, reader, hearing) = (self.broker, self.reader.clone(), self.hearing.clone());
         let _silence = Silence(hearing.clone());
+        let Some(moved) = self.catching_up.take() else { return Ended::Stopped };
         tokio::select! {
             biased;
             ended = hearing.ended() => ended,
-            ended = self.serve(wanted, interest, backoff, away) => ended.err().unwrap_or(Ended::Stopped),
+            ended = self.serve(wanted, interest, backoff, telling) => ended.err().unwrap_or(Ended::Stopped),
+            ended = catch_up::run(broker, &reader, &hearing, moved) => ended,
         }
     }
 
@@ -170,11 +188,11 @@ impl<'a> Session<'a> {
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         backoff: &mut Backoff,
-        away: &mut Away,
+        telling: &mut Telling,
     ) -> Result<(), Ended> {
         wanted.new_session();
         while wanted.is_behind() {
-            self.say(wanted.take()).await?;
+            self.say(wanted).await?;
         }
         // A node without channels has to hear itself too.
         let position = self.say_the_time().await?;
@@ -184,6 +202,7 @@ impl<'a> Session<'a> {
         let mut barrier = interval(BARRIER_INTERVAL);
         barrier.set_missed_tick_behavior(MissedTickBehavior::Delay);
         barrier.reset();
+        let mut sweep = Sweep::new(self.broker.check_interval, Instant::now(), fastrand::f64());
         loop {
             // What came and went meanwhile need not be said.
             while let Ok(item) = interest.try_recv() {
@@ -193,15 +212,26 @@ impl<'a> Session<'a> {
                 biased;
                 () = hearing.established(), if !is_established => {
                     is_established = true;
-                    self.broker.is_back(away);
+                    self.broker.is_back(telling);
                 }
-                _ = barrier.tick() => { self.say_the_time().await?; }
-                () = due(self.awaited.as_ref()) => self.check_barrier(backoff)?,
-                () = ready(()), if wanted.is_behind() => self.say(wanted.take()).await?,
+                _ = barrier.tick() => {
+                    // For seconds now, and this node hears itself.
+                    if self.is_heard() {
+                        backoff.reset();
+                    }
+                    self.say_the_time().await?;
+                }
+                () = due(self.awaited.as_ref()) => self.check_barrier()?,
+                () = ready(()), if wanted.is_behind() => self.say(wanted).await?,
+                () = sleep_until(sweep.next()) => {
+                    let batch = sweep.batch(Instant::now(), wanted);
+                    self.compare(batch).await?;
+                }
                 item = interest.recv() => match item {
                     Some(item) => wanted.note(item),
                     None => return Ok(()),
                 },
+                missed = hearing.missed() => self.again(missed, wanted, telling),
                 // Last, so that a flood of such messages keeps nothing else from being done.
                 suspicion = hearing.suspicious() => self.look_into(suspicion).await?,
             }
@@ -209,20 +239,20 @@ impl<'a> Session<'a> {
     }
 
     /// Says to Redis what changed. Both commands are on their way at once.
-    async fn say(&mut self, changes: Changes) -> Result<(), Ended> {
-        let Changes { unsubscribe, subscribe } = changes;
+    async fn say(&mut self, wanted: &mut Wanted) -> Result<(), Ended> {
+        let Changes { unsubscribe, subscribe } = wanted.take();
         let names: Vec<String> = unsubscribe.iter().map(|channel| self.broker.keys.channel(channel)).collect();
         self.hearing.ignore(&names);
         let mut pubsub = self.pubsub.clone();
         let unsubscribe = async { if names.is_empty() { Ok(()) } else { pubsub.unsubscribe(names).await } };
-        let (unsubscribed, subscribed) = tokio::join!(unsubscribe, self.subscribe(subscribe));
+        let (unsubscribed, subscribed) = tokio::join!(unsubscribe, self.subscribe(subscribe, wanted));
         unsubscribed?;
         subscribed
     }
 
     /// Where this node's user may not read one channel of a batch, the others are subscribed one by one, and the one is left
     /// out: its streams are told to come back, and nobody else's are harmed.
-    async fn subscribe(&mut self, batch: Vec<(Channel, u64)>) -> Result<(), Ended> {
+    async fn subscribe(&mut self, batch: Vec<(Channel, u64)>, wanted: &mut Wanted) -> Result<(), Ended> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -232,39 +262,85 @@ impl<'a> Session<'a> {
         }
         for one in batch.chunks(1) {
             match self.attach(one).await {
-                Err(error) if is_not_permitted(&error) => self.leave_out(&one[0].0, &error).await?,
+                Err(error) if is_not_permitted(&error) => {
+                    wanted.leave_out(&one[0].0);
+                    self.leave_out(&one[0].0, &error).await?;
+                }
                 attached => attached?,
             }
         }
         Ok(())
     }
 
-    /// Subscribes, then reads; hearing makes them live.
+    /// Subscribes, then reads; hearing makes them live, at once or when they have caught up.
     async fn attach(&mut self, batch: &[(Channel, u64)]) -> Result<(), RedisError> {
         let keys = &self.broker.keys;
         let names: Vec<String> = batch.iter().map(|(channel, _)| keys.channel(channel)).collect();
-        self.hearing.listen(names.iter().cloned().zip(batch.iter().map(|(channel, _)| channel.clone())));
-        self.pubsub.subscribe(names).await?;
+        self.hearing.listen(batch.iter().zip(&names).map(|((channel, generation), name)| (name, channel, *generation)));
+        self.pubsub.subscribe(&names).await?;
         let Lasts { clock, evicts, lasts } = self.lasts(batch).await?;
-        let attached = batch.iter().zip(lasts).map(|((channel, generation), last)| {
+        let (mut attached, mut moved) = (Vec::new(), Vec::new());
+        for (((channel, generation), last), name) in batch.iter().zip(lasts).zip(names) {
             let (time_ms, entries) = (clock.time_ms, Vec::new());
             let snapshot = Snapshot { clock: clock.position, time_ms, evicts, last, entries };
-            Attached { channel: channel.clone(), generation: *generation, snapshot, join: Join::Anew }
-        });
-        let attached = attached.collect();
+            let standing = catch_up::standing(self.hearing.seen(channel, *generation), &snapshot.evidence());
+            let (channel, generation) = (channel.clone(), *generation);
+            let mut one = Attached { name: name.into_bytes(), channel, generation, snapshot, join: Join::Anew };
+            match standing {
+                Standing::Known(join) => {
+                    one.join = join;
+                    attached.push(one);
+                }
+                Standing::Moved(seen) => moved.push(Moved { seen, attached: one }),
+            }
+        }
         // First, since another epoch ends the session, and then nothing becomes live any more.
         self.heard_from(&clock);
-        self.hearing.live_at(clock.position, attached);
+        self.hearing.live_at(clock.position, attached, moved.len());
+        for moved in moved {
+            // Its other end lives as long as the session.
+            let _ = self.moved.send(moved);
+        }
         Ok(())
+    }
+
+    /// Reads the last positions of channels that are subscribed; hearing compares them with what was passed on.
+    async fn compare(&mut self, batch: Vec<(Channel, u64)>) -> Result<(), RedisError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let Lasts { clock, lasts, .. } = self.lasts(&batch).await?;
+        let compared = batch.into_iter().zip(lasts).filter_map(|((channel, generation), last)| {
+            let name = self.broker.keys.channel(&channel).into_bytes();
+            Some(Compared { name, generation, last: last?.position })
+        });
+        let compared = compared.collect();
+        self.heard_from(&clock);
+        self.hearing.compare_at(clock.position, compared);
+        Ok(())
+    }
+
+    /// Messages of channels went missing, and they are not live any more: they are attached once more.
+    fn again(&self, missed: Missed, wanted: &mut Wanted, telling: &mut Telling) {
+        self.broker.metrics.silent_losses.increment(missed.len() as u64);
+        let say = telling.lost_silently(Instant::now());
+        for (channel, generation) in missed {
+            if say {
+                tracing::error!(%channel, "messages of a channel did not arrive, though its subscription stands; reading them \
+                    and subscribing again");
+            }
+            wanted.again(channel, generation);
+        }
     }
 
     async fn lasts(&mut self, batch: &[(Channel, u64)]) -> Result<Lasts, RedisError> {
         let channels: Vec<Channel> = batch.iter().map(|(channel, _)| channel.clone()).collect();
         let (keys, node) = (&self.broker.keys, &self.broker.node);
-        match read::lasts(&mut self.commands, &self.functions, keys, node, &channels).await {
+        let commands = &mut self.reader.connection;
+        match read::lasts(commands, &self.loaded.functions, keys, node, &channels).await {
             Err(error) if is_missing(&error) => {
-                self.functions = reload(self.broker).await?;
-                read::lasts(&mut self.commands, &self.functions, keys, node, &channels).await
+                self.loaded = self.broker.reload(&self.loaded).await?;
+                read::lasts(commands, &self.loaded.functions, keys, node, &channels).await
             }
             answer => answer,
         }
@@ -285,11 +361,11 @@ impl<'a> Session<'a> {
 
     /// Says to itself what time it is; [`check_barrier`](Self::check_barrier) looks whether it was heard.
     async fn say_the_time(&mut self) -> Result<Position, Ended> {
-        let (key, node) = (self.broker.keys.clock(PARTITION), &self.broker.node);
-        let clock: ClockReply = match self.functions.clock(&key, Some(node)).query_async(&mut self.commands).await {
+        let commands = &mut self.reader.connection;
+        let clock: ClockReply = match time(self.broker, &self.loaded).query_async(commands).await {
             Err(error) if is_missing(&error) => {
-                self.functions = reload(self.broker).await?;
-                self.functions.clock(&key, Some(node)).query_async(&mut self.commands).await?
+                self.loaded = self.broker.reload(&self.loaded).await?;
+                time(self.broker, &self.loaded).query_async(commands).await?
             }
             answer => answer?,
         };
@@ -313,27 +389,30 @@ impl<'a> Session<'a> {
     /// A clock was read, and said to this node. Another epoch than that of the Pub/Sub connection is another server, or
     /// another life of its data.
     fn heard_from(&mut self, clock: &ClockReply) {
-        if clock.epoch != self.epoch {
+        if clock.epoch != self.reader.epoch {
             return self.hearing.end(Ended::Epoch);
         }
-        let messages = self.hearing.progress().messages;
         // One that is still awaited keeps its deadline.
-        let awaited = self.awaited.get_or_insert_with(|| Awaited {
-            position: clock.position,
-            messages,
-            deadline: Instant::now() + HEAR_DEADLINE,
-            tries: 0,
-        });
-        awaited.position = clock.position;
+        if self.awaited.is_some() && !self.is_heard() {
+            return;
+        }
+        let messages = self.hearing.progress().messages;
+        let deadline = Instant::now() + HEAR_DEADLINE;
+        self.awaited = Some(Awaited { position: clock.position, messages, deadline, tries: 0 });
+    }
+
+    /// This node said something to itself, and heard it.
+    fn is_heard(&self) -> bool {
+        let barrier = self.hearing.progress().barrier;
+        self.awaited.as_ref().is_some_and(|awaited| barrier >= awaited.position)
     }
 
     /// At the deadline: heard, or at least something was (a backlog in front of it), or deaf.
-    fn check_barrier(&mut self, backoff: &mut Backoff) -> Result<(), Ended> {
+    fn check_barrier(&mut self) -> Result<(), Ended> {
         let Some(awaited) = &mut self.awaited else { return Ok(()) };
         let progress = self.hearing.progress();
         if progress.barrier >= awaited.position {
             self.awaited = None;
-            backoff.reset();
             return Ok(());
         }
         // Behind a later event no earlier barrier comes any more.
@@ -356,27 +435,25 @@ async fn due(awaited: Option<&Awaited>) {
     }
 }
 
+/// Says to this node what time it is.
+fn time(broker: &RedisBroker, loaded: &Loaded) -> Cmd {
+    loaded.functions.clock(&broker.keys.clock(PARTITION), Some(&broker.node))
+}
+
 /// The clock, with the functions loaded again where they are gone.
 async fn first_clock(
     broker: &RedisBroker,
     connection: &mut MultiplexedConnection,
-) -> Result<(Functions, ClockReply), RedisError> {
+) -> Result<(Loaded, ClockReply), RedisError> {
     let key = broker.keys.clock(PARTITION);
-    let functions = broker.functions();
-    match functions.clock(&key, None).query_async(connection).await {
+    let loaded = broker.library.now();
+    match loaded.functions.clock(&key, None).query_async(connection).await {
         Err(error) if is_missing(&error) => {}
-        answer => return Ok((functions, answer?)),
+        answer => return Ok((loaded, answer?)),
     }
-    let functions = reload(broker).await?;
-    let clock = functions.clock(&key, None).query_async(connection).await?;
-    Ok((functions, clock))
-}
-
-/// Loads the functions again. On a connection that nobody else uses: loading watches a key.
-async fn reload(broker: &RedisBroker) -> Result<Functions, RedisError> {
-    let functions = Functions::load(&mut broker.client.connect().await?, &broker.keys).await?;
-    broker.set_functions(functions.clone());
-    Ok(functions)
+    let loaded = broker.reload(&loaded).await?;
+    let clock = loaded.functions.clock(&key, None).query_async(connection).await?;
+    Ok((loaded, clock))
 }
 
 /// Keeps a connection whose task is still running from passing anything on.

@@ -17,11 +17,27 @@ pub(super) const BATCH: usize = 500;
 pub(super) struct Wanted {
     /// With the generation that is to be answered.
     channels: HashMap<Channel, u64>,
-    /// What this session has said to Redis, with the generation then. Begun anew by `new_session`.
-    said: HashMap<Channel, u64>,
+    /// What this session has said to Redis. Begun anew by `new_session`.
+    said: HashMap<Channel, Said>,
     /// Channels of which the two may differ, each once, in the order in which they were touched.
     touched: VecDeque<Channel>,
     is_touched: HashSet<Channel>,
+}
+
+#[derive(Debug)]
+struct Said {
+    /// As it was wanted then.
+    generation: u64,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Subscribed,
+    /// To be subscribed once more, in the same life.
+    Again,
+    /// Redis refused it, and it is not asked for again in this session.
+    LeftOut,
 }
 
 /// What to say next: each channel in at most one of both.
@@ -66,9 +82,9 @@ impl Wanted {
             let Some(channel) = self.touched.pop_front() else { break };
             self.is_touched.remove(&channel);
             match (self.channels.get(&channel), self.said.get(&channel)) {
-                (Some(wanted), Some(said)) if wanted == said => {}
+                (Some(wanted), Some(said)) if *wanted == said.generation && said.standing != Standing::Again => {}
                 (Some(&generation), _) => {
-                    self.said.insert(channel.clone(), generation);
+                    self.said.insert(channel.clone(), Said { generation, standing: Standing::Subscribed });
                     changes.subscribe.push((channel, generation));
                 }
                 (None, Some(_)) => {
@@ -79,6 +95,34 @@ impl Wanted {
             }
         }
         changes
+    }
+
+    /// A life of `channel` that was subscribed is to be subscribed once more, unless it is over by now.
+    pub(super) fn again(&mut self, channel: Channel, generation: u64) {
+        let Some(said) = self.said.get_mut(&channel) else { return };
+        if said.generation == generation && said.standing == Standing::Subscribed {
+            said.standing = Standing::Again;
+            self.touch(channel);
+        }
+    }
+
+    /// Redis refused `channel`.
+    pub(super) fn leave_out(&mut self, channel: &Channel) {
+        if let Some(said) = self.said.get_mut(channel) {
+            said.standing = Standing::LeftOut;
+        }
+    }
+
+    /// All that is subscribed, in no order.
+    pub(super) fn subscribed(&self) -> Vec<Channel> {
+        let subscribed = self.said.iter().filter(|(_, said)| said.standing == Standing::Subscribed);
+        subscribed.map(|(channel, _)| channel.clone()).collect()
+    }
+
+    /// The generation in which `channel` is subscribed.
+    pub(super) fn subscribed_as(&self, channel: &Channel) -> Option<u64> {
+        let said = self.said.get(channel)?;
+        (said.standing == Standing::Subscribed).then_some(said.generation)
     }
 
     fn touch(&mut self, channel: Channel) {
@@ -134,6 +178,35 @@ mod tests {
         note(&mut wanted, &[("a", None), ("b", None), ("b", Some(3))]);
         wanted.new_session();
         assert_eq!(wanted.take(), changes(&[], &[("b", 3)]));
+    }
+
+    #[test]
+    fn what_is_said_again_stays_said() {
+        let mut wanted = Wanted::default();
+        note(&mut wanted, &[("a", Some(1)), ("b", Some(2)), ("c", Some(3)), ("d", Some(4))]);
+        wanted.take();
+        for (name, generation) in [("a", 1), ("a", 1), ("b", 9), ("c", 3), ("d", 4), ("e", 5)] {
+            wanted.again(channel(name), generation);
+        }
+        assert_eq!((wanted.subscribed(), wanted.subscribed_as(&channel("a"))), (vec![channel("b")], None));
+        note(&mut wanted, &[("c", None), ("d", None), ("d", Some(6))]);
+        assert_eq!(wanted.take(), changes(&["c"], &[("a", 1), ("d", 6)]), "once; one that went is unsubscribed");
+        assert_eq!(wanted.subscribed_as(&channel("a")), Some(1));
+        note(&mut wanted, &[("a", None)]);
+        assert_eq!(wanted.take(), changes(&["a"], &[]));
+    }
+
+    #[test]
+    fn what_was_refused_is_left_out_until_its_next_life() {
+        let mut wanted = Wanted::default();
+        note(&mut wanted, &[("a", Some(1))]);
+        wanted.take();
+        wanted.leave_out(&channel("a"));
+        wanted.again(channel("a"), 1);
+        assert_eq!((wanted.take(), wanted.subscribed()), (changes(&[], &[]), vec![]));
+        note(&mut wanted, &[("a", None), ("a", Some(2))]);
+        assert_eq!(wanted.take(), changes(&[], &[("a", 2)]));
+        assert_eq!(wanted.subscribed_as(&channel("a")), Some(2));
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Reads of one channel on the connection for commands of one session: every answer is of its epoch, or there is none.
+
+use ::redis::RedisError;
+use ::redis::aio::MultiplexedConnection;
+use shared::channel::Channel;
+use shared::position::Epoch;
+use shared::redis::functions::is_missing;
+
+use super::super::{Between, Snapshot};
+use super::session::Ended;
+use super::{RedisBroker, read};
+
+/// Cheap to clone. Each call has the connection's deadline, the wait for its turn included.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) connection: MultiplexedConnection,
+    /// Of the session.
+    pub(super) epoch: Epoch,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The server's, or the connection's.
+    Redis(RedisError),
+    /// The data have begun another life: the session had better end.
+    Epoch,
+}
+
+impl Reader {
+    /// As [`read::channel`]; functions that are gone are loaded again.
+    pub(super) async fn read(
+        &self,
+        broker: &RedisBroker,
+        channel: &Channel,
+        between: Between,
+        limit: usize,
+    ) -> Result<Snapshot, ReadError> {
+        let mut connection = self.connection.clone();
+        let mut loaded = broker.library.now();
+        let (keys, node) = (&broker.keys, &broker.node);
+        let mut answer = read::channel(&mut connection, &loaded.functions, keys, node, channel, between, limit).await;
+        if answer.as_ref().is_err_and(is_missing) {
+            loaded = broker.reload(&loaded).await?;
+            answer = read::channel(&mut connection, &loaded.functions, keys, node, channel, between, limit).await;
+        }
+        let (snapshot, epoch) = answer?;
+        if epoch == self.epoch { Ok(snapshot) } else { Err(ReadError::Epoch) }
+    }
+}
+
+impl From<RedisError> for ReadError {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+impl From<ReadError> for Ended {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Redis(error) => error.into(),
+            ReadError::Epoch => Self::Epoch,
+        }
+    }
+}
