@@ -210,6 +210,7 @@ async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router)
     let metrics = BrokerMetrics::new();
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
+        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
         return Ok((Arc::new(broker), Router::new()));
     }
     metrics.up.set(1.0);
@@ -265,13 +266,15 @@ fn ended_early(ended: Option<Result<(), JoinError>>) -> AppError {
 
 fn hub_settings(config: &Config) -> HubSettings {
     let log = &config.log;
-    let replay = &config.replay;
-    let limits = PastLimits { events: replay.events, bytes: replay.bytes };
     HubSettings {
         log: LogLimits { events: log.events, bytes: log.bytes, age: log.age },
         linger: log.linger,
-        replay: ReplaySettings { limits, max_bytes: replay.max_bytes },
+        replay: ReplaySettings { limits: past_limits(config), max_bytes: config.replay.max_bytes },
     }
+}
+
+fn past_limits(config: &Config) -> PastLimits {
+    PastLimits { events: config.replay.events, bytes: config.replay.bytes }
 }
 
 fn connection_settings(config: &Config) -> ConnectionSettings {

@@ -132,6 +132,10 @@ impl Config {
         check("log.bytes", within(self.log.bytes, 1_024, 1 << 30));
         check("log.age", between(self.log.age, limits.write_timeout, Duration::from_secs(3_600)));
         check("log.linger", between(self.log.linger, Duration::ZERO, Duration::from_secs(60)));
+        check(
+            "log.check_interval",
+            between(self.log.check_interval, Duration::from_secs(1), Duration::from_secs(3_600)),
+        );
         check("drain.deadline", between(self.drain.deadline, Duration::from_millis(100), Duration::from_secs(3_600)));
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
         check("drain.window", between(self.drain.window, Duration::ZERO, Duration::from_secs(3_600)));

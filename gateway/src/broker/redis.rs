@@ -46,7 +46,7 @@ use crate::metrics::BrokerMetrics;
 const MAX_NODE_NAME: usize = 48;
 
 /// How often each channel is compared with Redis, where nothing else is said.
-const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A single server is one partition.
 const PARTITION: Partition = 0;

@@ -53,6 +53,9 @@ pub struct Log {
     /// How long a channel stays subscribed after its last connection.
     #[serde(with = "duration")]
     pub linger: Duration,
+    /// How often each channel is compared with what Redis has of it.
+    #[serde(with = "duration")]
+    pub check_interval: Duration,
 }
 
 /// See [`super::Config::replay`].
@@ -130,7 +133,8 @@ impl Default for Limits {
 impl Default for Log {
     fn default() -> Self {
         let crate::hub::HubSettings { log, linger, .. } = crate::hub::HubSettings::default();
-        Self { events: log.events, bytes: log.bytes, age: log.age, linger }
+        let check_interval = crate::broker::redis::CHECK_INTERVAL;
+        Self { events: log.events, bytes: log.bytes, age: log.age, linger, check_interval }
     }
 }
 

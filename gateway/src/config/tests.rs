@@ -11,7 +11,7 @@ mod broker;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 28] = [
+const RANGES: [Range; 29] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -28,6 +28,7 @@ const RANGES: [Range; 28] = [
     ("log.bytes", ["1024", "1073741824"], [Some("1023"), Some("1073741825")], &[]),
     ("log.age", ["45s", "1h"], [Some("44s 999ms"), Some("1h 1ms")], &[("limits.write_timeout", "45s")]),
     ("log.linger", ["0s", "1m"], [None, Some("1m 1ms")], &[]),
+    ("log.check_interval", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),
     ("drain.grace", ["0s", "10s"], [None, Some("10s 1ms")], &[("drain.deadline", "10s")]),
     ("drain.window", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
