@@ -15,6 +15,7 @@ mod contract;
 mod cors;
 mod history;
 mod layers;
+mod losing_redis;
 mod on_redis;
 mod operator;
 mod redis_away;

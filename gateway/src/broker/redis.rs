@@ -7,15 +7,15 @@
 //! do so loses channels.
 
 mod backoff;
-mod catch_up;
-mod hearing;
+pub(crate) mod catch_up;
+pub(crate) mod hearing;
 mod library;
 mod read;
 mod reader;
-mod session;
+pub(crate) mod session;
 mod sweep;
 mod telling;
-mod wanted;
+pub(crate) mod wanted;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

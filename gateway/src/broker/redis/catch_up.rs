@@ -26,7 +26,7 @@ const AT_ONCE: usize = 16;
 
 /// What the last position says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// It says enough.
     Known(Join),
     /// Something came since.
@@ -43,7 +43,7 @@ pub(super) struct Moved {
 pub(super) type MovedQueue = mpsc::UnboundedReceiver<Moved>;
 
 /// What a channel's last position says to whom has heard it as far as `seen`.
-pub(super) fn standing(seen: Option<Seen>, evidence: &Evidence) -> Standing {
+pub(crate) fn standing(seen: Option<Seen>, evidence: &Evidence) -> Standing {
     let Some(seen) = seen else { return Standing::Known(Join::Anew) };
     match evidence.catch_up(seen.last, seen.complete, None) {
         Ok(()) => Standing::Known(Join::CaughtUp),
@@ -86,7 +86,7 @@ async fn catch_up(broker: &RedisBroker, reader: &Reader, hearing: &Hearing, move
 }
 
 /// What a read since `seen` is good for.
-fn join(past: Past, seen: Seen) -> (Snapshot, Join) {
+pub(crate) fn join(past: Past, seen: Seen) -> (Snapshot, Join) {
     let decided = past.catch_up(seen);
     let mut snapshot = past.snapshot;
     match decided {

@@ -21,7 +21,7 @@ use super::PARTITION;
 use super::session::Ended;
 
 /// Shared by a session and its Pub/Sub connection; ends with them.
-pub(super) struct Hearing {
+pub(crate) struct Hearing {
     sink: Arc<dyn Sink>,
     /// Name of the Pub/Sub channel on which this node hears itself.
     node_channel: String,
@@ -33,7 +33,7 @@ pub(super) struct Hearing {
 }
 
 /// Channels that were live, and of which messages did not arrive.
-pub(super) type Missed = Vec<(Channel, u64)>;
+pub(crate) type Missed = Vec<(Channel, u64)>;
 
 #[derive(Default)]
 struct State {
@@ -66,7 +66,7 @@ struct State {
 
 /// What is wrong with a durable message. Anybody who may publish can write one by hand, so by itself it proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Suspicion {
+pub(crate) enum Suspicion {
     /// It is of another epoch.
     Epoch,
     /// Its position is not above the last.
@@ -75,10 +75,10 @@ pub(super) enum Suspicion {
 
 /// How far the connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Progress {
-    pub(super) messages: u64,
-    pub(super) heard: Position,
-    pub(super) barrier: Position,
+pub(crate) struct Progress {
+    pub(crate) messages: u64,
+    pub(crate) heard: Position,
+    pub(crate) barrier: Position,
 }
 
 /// A channel that is subscribed, or about to be.
@@ -102,42 +102,42 @@ enum Then {
 }
 
 /// A channel whose last event was read while it was subscribed.
-pub(super) struct Compared {
+pub(crate) struct Compared {
     /// In Redis.
-    pub(super) name: Vec<u8>,
-    pub(super) generation: u64,
-    pub(super) last: Position,
+    pub(crate) name: Vec<u8>,
+    pub(crate) generation: u64,
+    pub(crate) last: Position,
 }
 
 /// A channel that was subscribed and then read.
-pub(super) struct Attached {
+pub(crate) struct Attached {
     /// In Redis.
-    pub(super) name: Vec<u8>,
-    pub(super) channel: Channel,
-    pub(super) generation: u64,
-    pub(super) snapshot: Snapshot,
-    pub(super) join: Join,
+    pub(crate) name: Vec<u8>,
+    pub(crate) channel: Channel,
+    pub(crate) generation: u64,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) join: Join,
 }
 
 impl Hearing {
-    pub(super) fn new(sink: Arc<dyn Sink>, node_channel: String) -> Self {
+    pub(crate) fn new(sink: Arc<dyn Sink>, node_channel: String) -> Self {
         Self { sink, node_channel, state: Mutex::default(), changed: Notify::new(), barrier_rose: Notify::new() }
     }
 
     /// From here on what is heard belongs to `epoch`.
-    pub(super) fn begin(&self, epoch: &Epoch, clock: Position) {
+    pub(crate) fn begin(&self, epoch: &Epoch, clock: Position) {
         let mut state = self.lock();
         self.sink.session(PARTITION, epoch, clock);
         (state.epoch, state.heard) = (Some(epoch.clone()), clock);
     }
 
     /// How far the sink has heard a channel that is not live.
-    pub(super) fn seen(&self, channel: &Channel, generation: u64) -> Option<Seen> {
+    pub(crate) fn seen(&self, channel: &Channel, generation: u64) -> Option<Seen> {
         self.sink.seen(channel, generation)
     }
 
     /// Passes on what comes on `channels`: their names in Redis, and the lives in which they are subscribed. They are not live.
-    pub(super) fn listen<'a>(&self, channels: impl Iterator<Item = (&'a String, &'a Channel, u64)>) {
+    pub(crate) fn listen<'a>(&self, channels: impl Iterator<Item = (&'a String, &'a Channel, u64)>) {
         let listened = |(name, channel, generation): (&String, &Channel, u64)| {
             let channel = channel.clone();
             (name.clone().into_bytes(), Listened { channel, generation, live: false, through: Position::ZERO })
@@ -146,7 +146,7 @@ impl Hearing {
     }
 
     /// Drops whatever still comes on `names`.
-    pub(super) fn ignore(&self, names: &[String]) {
+    pub(crate) fn ignore(&self, names: &[String]) {
         let mut state = self.lock();
         for name in names {
             state.channels.remove(name.as_bytes());
@@ -155,33 +155,33 @@ impl Hearing {
 
     /// `attached` were subscribed and then read at `clock`: they are live once that is heard, which may be already. As many as
     /// `behind` have still to be read, and come by [`caught_up`](Self::caught_up), one by one.
-    pub(super) fn live_at(&self, clock: Position, attached: Vec<Attached>, behind: usize) {
+    pub(crate) fn live_at(&self, clock: Position, attached: Vec<Attached>, behind: usize) {
         let mut state = self.lock();
         state.behind += behind;
         self.when_heard(&mut state, clock, Then::Live(attached));
     }
 
     /// One that was behind was read at `clock`.
-    pub(super) fn caught_up(&self, clock: Position, attached: Attached) {
+    pub(crate) fn caught_up(&self, clock: Position, attached: Attached) {
         let mut state = self.lock();
         state.behind = state.behind.saturating_sub(1);
         self.when_heard(&mut state, clock, Then::Live(vec![attached]));
     }
 
     /// The last events of channels were read at `clock`: once that is heard, those that are live must have passed them on.
-    pub(super) fn compare_at(&self, clock: Position, compared: Vec<Compared>) {
+    pub(crate) fn compare_at(&self, clock: Position, compared: Vec<Compared>) {
         self.when_heard(&mut self.lock(), clock, Then::Compare(compared));
     }
 
     /// Everything that was wanted at first has been subscribed: once `position` is heard, the session is established.
-    pub(super) fn establish_at(&self, position: Position) {
+    pub(crate) fn establish_at(&self, position: Position) {
         let mut state = self.lock();
         state.establish_at = Some(position);
         self.release(&mut state);
     }
 
     /// Waits until the session is established.
-    pub(super) async fn established(&self) {
+    pub(crate) async fn established(&self) {
         loop {
             let changed = self.changed.notified();
             if self.lock().established {
@@ -192,7 +192,7 @@ impl Hearing {
     }
 
     /// Waits for a message that cannot be one of this session.
-    pub(super) async fn suspicious(&self) -> Suspicion {
+    pub(crate) async fn suspicious(&self) -> Suspicion {
         loop {
             let changed = self.changed.notified();
             if let Some(suspicion) = self.lock().suspicion.take() {
@@ -203,7 +203,7 @@ impl Hearing {
     }
 
     /// Waits for live channels of which messages did not arrive. They are not live any more.
-    pub(super) async fn missed(&self) -> Missed {
+    pub(crate) async fn missed(&self) -> Missed {
         loop {
             let changed = self.changed.notified();
             let missed = std::mem::take(&mut self.lock().missed);
@@ -215,7 +215,7 @@ impl Hearing {
     }
 
     /// Waits until `clock` is heard.
-    pub(super) async fn barrier_at(&self, clock: Position) {
+    pub(crate) async fn barrier_at(&self, clock: Position) {
         loop {
             let rose = self.barrier_rose.notified();
             if self.lock().barrier >= clock {
@@ -226,18 +226,18 @@ impl Hearing {
     }
 
     /// How far the connection has come.
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         let state = self.lock();
         Progress { messages: state.messages, heard: state.heard, barrier: state.barrier }
     }
 
     /// Nothing is passed on any more; the first reason stays.
-    pub(super) fn end(&self, reason: Ended) {
+    pub(crate) fn end(&self, reason: Ended) {
         self.set_ended(&mut self.lock(), reason);
     }
 
     /// Waits until nothing is passed on any more. Returns why.
-    pub(super) async fn ended(&self) -> Ended {
+    pub(crate) async fn ended(&self) -> Ended {
         loop {
             let changed = self.changed.notified();
             if let Some(ended) = &self.lock().ended {
@@ -248,7 +248,7 @@ impl Hearing {
     }
 
     /// Takes what the server pushed. Called in the order in which it came.
-    pub(super) fn push(&self, info: PushInfo) {
+    pub(crate) fn push(&self, info: PushInfo) {
         let mut state = self.lock();
         if state.ended.is_some() {
             return;

@@ -47,7 +47,7 @@ const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why a session is over, or did not begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// This node stops.
     Stopped,
     /// The server closed the Pub/Sub connection.

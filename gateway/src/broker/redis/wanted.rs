@@ -10,11 +10,11 @@ use shared::channel::Channel;
 use super::super::Interest;
 
 /// Most names of one SUBSCRIBE: Redis queues all its answers before it sends the first.
-pub(super) const BATCH: usize = 500;
+pub(crate) const BATCH: usize = 500;
 
 /// The channels that somebody is on. Lives across sessions.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// With the generation that is to be answered.
     channels: HashMap<Channel, u64>,
     /// What this session has said to Redis. Begun anew by `new_session`.
@@ -42,14 +42,14 @@ enum Standing {
 
 /// What to say next: each channel in at most one of both.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
-    pub(super) unsubscribe: Vec<Channel>,
-    pub(super) subscribe: Vec<(Channel, u64)>,
+pub(crate) struct Changes {
+    pub(crate) unsubscribe: Vec<Channel>,
+    pub(crate) subscribe: Vec<(Channel, u64)>,
 }
 
 impl Wanted {
     /// Takes note; nothing is said to anybody.
-    pub(super) fn note(&mut self, interest: Interest) {
+    pub(crate) fn note(&mut self, interest: Interest) {
         match interest {
             Interest::Subscribe { channel, generation } => {
                 self.touch(channel.clone());
@@ -63,20 +63,20 @@ impl Wanted {
     }
 
     /// Nothing has been said to Redis yet.
-    pub(super) fn new_session(&mut self) {
+    pub(crate) fn new_session(&mut self) {
         self.said.clear();
         self.touched = self.channels.keys().cloned().collect();
         self.is_touched = self.channels.keys().cloned().collect();
     }
 
     /// Whether there is something to be said, or may be.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(crate) fn is_behind(&self) -> bool {
         !self.touched.is_empty()
     }
 
     /// Something to say, at most [`BATCH`] names of each kind, and takes it as said. A channel that went and came again is
     /// subscribed once more, so that its new life is answered.
-    pub(super) fn take(&mut self) -> Changes {
+    pub(crate) fn take(&mut self) -> Changes {
         let mut changes = Changes::default();
         while changes.subscribe.len() < BATCH && changes.unsubscribe.len() < BATCH {
             let Some(channel) = self.touched.pop_front() else { break };
@@ -98,7 +98,7 @@ impl Wanted {
     }
 
     /// A life of `channel` that was subscribed is to be subscribed once more, unless it is over by now.
-    pub(super) fn again(&mut self, channel: Channel, generation: u64) {
+    pub(crate) fn again(&mut self, channel: Channel, generation: u64) {
         let Some(said) = self.said.get_mut(&channel) else { return };
         if said.generation == generation && said.standing == Standing::Subscribed {
             said.standing = Standing::Again;
@@ -107,20 +107,20 @@ impl Wanted {
     }
 
     /// Redis refused `channel`.
-    pub(super) fn leave_out(&mut self, channel: &Channel) {
+    pub(crate) fn leave_out(&mut self, channel: &Channel) {
         if let Some(said) = self.said.get_mut(channel) {
             said.standing = Standing::LeftOut;
         }
     }
 
     /// All that is subscribed, in no order.
-    pub(super) fn subscribed(&self) -> Vec<Channel> {
+    pub(crate) fn subscribed(&self) -> Vec<Channel> {
         let subscribed = self.said.iter().filter(|(_, said)| said.standing == Standing::Subscribed);
         subscribed.map(|(channel, _)| channel.clone()).collect()
     }
 
     /// The generation in which `channel` is subscribed.
-    pub(super) fn subscribed_as(&self, channel: &Channel) -> Option<u64> {
+    pub(crate) fn subscribed_as(&self, channel: &Channel) -> Option<u64> {
         let said = self.said.get(channel)?;
         (said.standing == Standing::Subscribed).then_some(said.generation)
     }
