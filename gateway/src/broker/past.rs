@@ -6,8 +6,8 @@ use shared::position::{Position, Stamp};
 
 use super::{Between, Entry, Snapshot};
 
-/// Entries of one page.
-const PAGE: usize = 250;
+/// Entries of one page. Their number is all that can be bounded beforehand: with the largest events it is a few megabytes.
+const PAGE: usize = 100;
 
 /// How much a reader is given at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn all_pages_in_order() {
         let world = world(700, 10);
-        for (after, pages) in [(700, 1), (690, 1), (450, 2), (449, 2), (0, 3)] {
+        for (after, pages) in [(700, 1), (690, 1), (600, 2), (450, 3), (0, 8)] {
             let (past, read) = read_now(&world, after, PastLimits::default());
             assert_eq!(positions(&past), (after + 1..=700).collect::<Vec<_>>());
             assert_eq!((past.after, past.too_far, read), (at(after), false, pages), "{after}");

@@ -8,6 +8,7 @@
 
 mod backoff;
 pub(crate) mod catch_up;
+pub(crate) mod ended;
 pub(crate) mod hearing;
 mod library;
 mod read;
@@ -32,10 +33,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
+use self::ended::Ended;
 use self::hearing::Hearing;
 use self::library::{Library, Loaded};
 use self::reader::{ReadError, Reader};
-use self::session::{Ended, Session};
+use self::session::Session;
 use self::telling::{Say, Telling};
 use self::wanted::Wanted;
 use super::past::PastLimits;

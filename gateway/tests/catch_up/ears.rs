@@ -20,6 +20,8 @@ struct State {
     watermark: Position,
     sessions: usize,
     established: usize,
+    /// There is no session.
+    away: bool,
 }
 
 /// Of one life of a channel.
@@ -67,6 +69,11 @@ impl Ears {
         self.0.lock().unwrap().established
     }
 
+    /// Whether there is no session.
+    pub fn is_away(&self) -> bool {
+        self.0.lock().unwrap().away
+    }
+
     pub fn epoch(&self) -> Option<Epoch> {
         self.0.lock().unwrap().epoch.clone()
     }
@@ -100,6 +107,7 @@ impl Sink for Ears {
     fn session(&self, _: Partition, epoch: &Epoch, clock: Position) {
         let mut state = self.0.lock().unwrap();
         state.sessions += 1;
+        state.away = false;
         if state.epoch.replace(epoch.clone()).as_ref() != Some(epoch) || clock < state.watermark {
             state.channels.values_mut().for_each(|heard| heard.seen = None);
             state.watermark = clock;
@@ -175,6 +183,7 @@ impl Sink for Ears {
 
     fn lost(&self, _: Partition, _: Lost) {
         let mut state = self.0.lock().unwrap();
+        state.away = true;
         let watermark = state.watermark;
         for heard in state.channels.values_mut() {
             heard.held.clear();

@@ -1,5 +1,6 @@
 //! A way to Redis that can be shut, and that can lose a message.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use testkit::RedisServer;
@@ -8,11 +9,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// Names, and how many connections there were: a later one loses nothing.
+type Lose = Arc<Mutex<Vec<(String, usize)>>>;
+
 /// Dropping it closes every connection.
 pub struct Gate {
     port: u16,
     shut: watch::Sender<bool>,
-    lose: Arc<Mutex<Vec<String>>>,
+    lose: Lose,
+    accepted: Arc<AtomicUsize>,
     _accept: JoinSet<()>,
 }
 
@@ -21,8 +26,8 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (shut, is_shut) = watch::channel(false);
-        let lose: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (server, to_lose) = (redis.port(), lose.clone());
+        let (lose, accepted): (Lose, Arc<AtomicUsize>) = Default::default();
+        let (server, to_lose, counted) = (redis.port(), lose.clone(), accepted.clone());
         let mut accept = JoinSet::new();
         accept.spawn(async move {
             let mut connections = JoinSet::new();
@@ -32,10 +37,11 @@ impl Gate {
                     continue;
                 }
                 let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                connections.spawn(carry(client, server, is_shut.clone(), to_lose.clone()));
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(carry(number, client, server, is_shut.clone(), to_lose.clone()));
             }
         });
-        Self { port, shut, lose, _accept: accept }
+        Self { port, shut, lose, accepted, _accept: accept }
     }
 
     pub fn url(&self) -> String {
@@ -51,9 +57,9 @@ impl Gate {
         self.shut.send_replace(false);
     }
 
-    /// The next message on `name` does not arrive.
+    /// The next message on `name` does not arrive, if it comes on a connection that is open by now.
     pub fn lose_one(&self, name: &str) {
-        self.lose.lock().unwrap().push(name.to_owned());
+        self.lose.lock().unwrap().push((name.to_owned(), self.accepted.load(Ordering::SeqCst)));
     }
 
     /// Whether everything that was to be lost is lost.
@@ -62,7 +68,7 @@ impl Gate {
     }
 }
 
-async fn carry(client: TcpStream, server: TcpStream, mut shut: watch::Receiver<bool>, lose: Arc<Mutex<Vec<String>>>) {
+async fn carry(number: usize, client: TcpStream, server: TcpStream, mut shut: watch::Receiver<bool>, lose: Lose) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let up = async { drop(tokio::io::copy(&mut from_client, &mut to_server).await) };
@@ -70,7 +76,7 @@ async fn carry(client: TcpStream, server: TcpStream, mut shut: watch::Receiver<b
         let mut bytes = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
             let mut bytes = bytes[..count].to_vec();
-            lose.lock().unwrap().retain(|name| !cut(&mut bytes, name));
+            lose.lock().unwrap().retain(|(name, below)| number >= *below || !cut(&mut bytes, name));
             if to_client.write_all(&bytes).await.is_err() {
                 return;
             }

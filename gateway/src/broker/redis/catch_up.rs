@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use super::super::past::{self, Past};
 use super::super::{Between, Join, Seen, Snapshot};
 use super::RedisBroker;
+use super::ended::Ended;
 use super::hearing::{Attached, Hearing};
 use super::reader::{ReadError, Reader};
-use super::session::Ended;
 
 /// Channels that are read at the same time, each up to the limits of [`super::super::past::PastLimits`]: what was read is
 /// held until the channel is live, and only then another one begins.

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::super::{Join, Message, Seen, Sink, Snapshot, Stamp};
 use super::PARTITION;
-use super::session::Ended;
+use super::ended::Ended;
 
 /// Shared by a session and its Pub/Sub connection; ends with them.
 pub(crate) struct Hearing {

@@ -7,7 +7,7 @@ use shared::position::Epoch;
 use shared::redis::functions::is_missing;
 
 use super::super::{Between, Snapshot};
-use super::session::Ended;
+use super::ended::Ended;
 use super::{RedisBroker, read};
 
 /// Cheap to clone. Each call has the connection's deadline, the wait for its turn included.

@@ -8,7 +8,6 @@
 //! To attach channels: subscribe, then read, then hear. They are live when all three are done. One that was heard before and
 //! has moved since is read from there, by `catch_up`, beside everything else.
 
-use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::backoff::Backoff;
 use super::catch_up::{self, Moved, MovedQueue, Standing};
+use super::ended::Ended;
 use super::hearing::{Attached, Compared, Hearing, Missed, Suspicion};
 use super::library::Loaded;
 use super::read::{self, Lasts};
@@ -34,7 +34,6 @@ use super::telling::Telling;
 use super::wanted::{Changes, Wanted};
 use super::{Current, PARTITION, RedisBroker};
 use crate::broker::{InterestQueue, Join, Sink, Snapshot};
-use crate::metrics::SessionEnd;
 
 /// How often the node speaks to itself, and so how old an idle stream's cursor can be.
 const BARRIER_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,61 +43,6 @@ const HEAR_DEADLINE: Duration = Duration::from_secs(10);
 const HEAR_TRIES: u32 = 3;
 /// Answers on the Pub/Sub connection stand behind the messages that came before them.
 const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Why a session is over, or did not begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// This node stops.
-    Stopped,
-    /// The server closed the Pub/Sub connection.
-    Closed,
-    /// A call failed.
-    Failed(String),
-    /// The two connections lead to servers with different data.
-    TwoServers,
-    /// This node did not hear what it said to itself.
-    Deaf,
-    /// The data have begun another life.
-    Epoch,
-    /// A position came that was not above the last one.
-    Order,
-    /// The server pushed something that is none of its messages.
-    Protocol,
-}
-
-impl Ended {
-    pub(super) fn reason(&self) -> SessionEnd {
-        match self {
-            Self::Stopped | Self::Closed => SessionEnd::Closed,
-            Self::Failed(_) | Self::TwoServers => SessionEnd::Failed,
-            Self::Deaf => SessionEnd::Deaf,
-            Self::Epoch => SessionEnd::Epoch,
-            Self::Order => SessionEnd::Order,
-            Self::Protocol => SessionEnd::Protocol,
-        }
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stopped => f.write_str("stopping"),
-            Self::Closed => f.write_str("the connection was closed"),
-            Self::Failed(reason) => f.write_str(reason),
-            Self::TwoServers => f.write_str("two connections to this address reached servers with different data"),
-            Self::Deaf => f.write_str("what this node says to itself does not arrive"),
-            Self::Epoch => f.write_str("its data have begun another life"),
-            Self::Order => f.write_str("a position came out of order"),
-            Self::Protocol => f.write_str("it sent something that is no message"),
-        }
-    }
-}
-
-impl From<RedisError> for Ended {
-    fn from(error: RedisError) -> Self {
-        Self::Failed(describe(&error))
-    }
-}
 
 /// An open session. Dropping it closes both connections.
 pub(super) struct Session<'a> {
