@@ -43,8 +43,9 @@ async fn the_bytes_of_a_stream() {
 
     let opening = raw.body_until("\n\n").await + &raw.body_until("\n\n").await;
     let lines: Vec<&str> = opening.split('\n').collect();
-    let [retry, id, "", "event: sse.open", data, "", ""] = lines[..] else { panic!("{opening:?}") };
+    let [retry, id, "", "event: sse.open", data, again, "", ""] = lines[..] else { panic!("{opening:?}") };
     assert_retry(retry);
+    assert_eq!(again, id);
     assert_cursor(id.strip_prefix("id: ").unwrap_or_else(|| panic!("{id:?}")));
     let open: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
     let keys: Vec<&String> = open.as_object().unwrap().keys().collect();

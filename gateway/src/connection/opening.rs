@@ -58,25 +58,31 @@ pub(super) fn begin_now(hub: &Hub, parts: &mut [Part], readers: &mut [Reader]) -
 }
 
 /// `retry:` and the priming `id:` (inside the greeting, where there is one), then `sse.open`.
+///
+/// `sse.open` carries the cursor too, and that of a client that comes back is its own: there are clients that take an `id:`
+/// from events alone, and some that forget theirs with each event that has none.
 pub(super) fn bytes(
     settings: &ConnectionSettings,
     request: &Request,
-    id: Option<String>,
+    priming: Option<String>,
     rng: &mut fastrand::Rng,
 ) -> Bytes {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(320);
     if let Some(greeting) = request.greeting {
         out.extend_from_slice(format!("event: {}\n", greeting.event).as_bytes());
         encode::data(&mut out, greeting.data);
     }
     encode::retry(&mut out, jittered_retry(settings.retry, rng));
-    if let Some(id) = id {
-        encode::id(&mut out, &id);
+    if let Some(id) = &priming {
+        encode::id(&mut out, id);
     }
     encode::end(&mut out);
     let open = serde_json::json!({ "connection": format!("{:016x}", rng.u64(..)), "node": settings.node });
     out.extend_from_slice(b"event: sse.open\n");
     encode::data(&mut out, &open.to_string());
+    if let Some(id) = priming.or_else(|| request.resume.cursor()) {
+        encode::id(&mut out, &id);
+    }
     encode::end(&mut out);
     out.into()
 }

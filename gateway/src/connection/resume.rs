@@ -32,6 +32,15 @@ impl Resume {
         }
     }
 
+    /// The client's cursor, where it sent one.
+    #[must_use]
+    pub fn cursor(&self) -> Option<String> {
+        match self {
+            Self::After(cursor) => Some(cursor.to_string()),
+            Self::Now | Self::Unknown | Self::Earliest | Self::Newest(_) => None,
+        }
+    }
+
     /// The part of the client's cursor that is of `partition`, where that is one of those that there are.
     pub(super) fn part(&self, hub: &Hub, partition: Partition) -> Option<CursorPart> {
         let Self::After(cursor) = self else { return None };

@@ -3,6 +3,7 @@
 mod bytes;
 mod epochs;
 mod model;
+mod resume;
 mod threads;
 
 use std::sync::Arc;

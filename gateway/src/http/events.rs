@@ -91,7 +91,7 @@ async fn open(
         Ok(Some(connection)) => stream(Body::new(EventStream::new(connection, transport))),
         // The one answer at which an `EventSource` stops for good, and is meant to.
         Ok(None) => (StatusCode::NO_CONTENT, [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]).into_response(),
-        Err(reason) => turn_away(node, reason),
+        Err(reason) => turn_away(node, reason, &wanted.resume),
     }
 }
 
@@ -126,12 +126,16 @@ async fn attach(
         .map_err(|_| TurnedAway::Broker)
 }
 
-/// 200, when to come back, and the end.
-fn turn_away(node: &Node, reason: TurnedAway) -> Response {
+/// 200, when to come back, and the end. With the client's own cursor, since some clients forget it with each answer that has
+/// none.
+fn turn_away(node: &Node, reason: TurnedAway, resume: &Resume) -> Response {
     node.metrics.turned_away(reason);
     tracing::debug!(reason = reason.as_str(), "turned an event stream away");
     let mut bytes = Vec::new();
     encode::retry(&mut bytes, jittered_retry(node.connection.retry, &mut fastrand::Rng::new()));
+    if let Some(cursor) = resume.cursor() {
+        encode::id(&mut bytes, &cursor);
+    }
     encode::end(&mut bytes);
     stream(Body::from(bytes))
 }

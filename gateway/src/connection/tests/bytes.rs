@@ -23,7 +23,9 @@ fn opening() {
     assert!((2_400..=3_600).contains(&ms));
     let (id, open) = rest.split_once("\n\n").unwrap();
     assert_eq!(id, format!("id: 100-0_{TAG}"));
-    let data = open.strip_prefix("event: sse.open\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
+    // For clients that take an id from events alone.
+    let open = open.strip_suffix(&format!("\nid: 100-0_{TAG}\n\n")).unwrap();
+    let data = open.strip_prefix("event: sse.open\ndata: ").unwrap();
     let data: serde_json::Value = serde_json::from_str(data).unwrap();
     assert_eq!(data["node"], "n1");
     assert_eq!(data["connection"].as_str().unwrap().len(), 16);
@@ -37,6 +39,23 @@ fn a_greeting_comes_first_and_carries_the_priming_id() {
     let bytes = written(&mut connection, Instant::now());
     assert!(bytes.starts_with("event: connect\ndata: 연결되었습니다\nretry: "), "{bytes}");
     assert!(bytes.contains(&format!("\nid: 100-0_{TAG}\n\nevent: sse.open\n")), "{bytes}");
+}
+
+#[test]
+fn who_comes_back_is_told_its_own_cursor() {
+    let mut world = World::new(1);
+    let cursor = format!("100-0_{TAG}");
+    let resume = Resume::parse(&cursor);
+    let mut connection = world.open(&["a"], &Request { resume, ..Request::default() });
+    let bytes = written(&mut connection, Instant::now());
+    let (retry, open) = bytes.split_once("\n\n").unwrap();
+    assert!(retry.starts_with("retry: ") && !retry.contains("id:"), "{bytes}");
+    assert!(open.starts_with("event: sse.open\n") && open.ends_with(&format!("\nid: {cursor}\n\n")), "{bytes}");
+    for resume in [Resume::Earliest, Resume::Newest(3), Resume::Unknown] {
+        let mut connection = world.open(&["a"], &Request { resume, ..Request::default() });
+        let Next::Write(opening) = connection.next(Instant::now()) else { panic!("no opening") };
+        assert!(!std::str::from_utf8(&opening).unwrap().contains("id:"));
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::redis::Primary;
+use crate::broker::redis::ended::Ended;
 use crate::broker::redis::hearing::Hearing;
-use crate::broker::redis::session::Ended;
 use crate::broker::{Between, Broker, BrokerError, InterestQueue, Partition, Sink, Snapshot};
 
 /// A session, for those who read.
