@@ -42,6 +42,31 @@ cluster: ## Run Redis, two gateways, the publisher and nginx, until Ctrl-C
 	cargo build --release --locked -p gateway -p publisher
 	@scripts/cluster
 
+# What takes minutes, and looks from outside: clients that others wrote, proxies, restarts. A line for each.
+.PHONY: test-long
+test-long: ## Everything that takes minutes; `make test` has none of it
+	@$(MAKE) --no-print-directory interop
+	@$(MAKE) --no-print-directory rolling
+
+.PHONY: interop
+interop: ## Clients that others wrote resume while nodes are killed
+	@$(MAKE) --no-print-directory setup
+	cargo build --release --locked -p gateway -p publisher
+	@scripts/interop
+
+.PHONY: rolling
+rolling: ## Rolling restarts behind nginx and HAProxy under 2,000 clients
+	@$(MAKE) --no-print-directory setup
+	cargo build --release --locked -p gateway -p publisher
+	@scripts/rolling
+
+ROUNDS ?= 20
+.PHONY: chaos
+chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, and look for events that are lost or repeated
+	@$(MAKE) --no-print-directory setup
+	cargo build --release --locked -p gateway -p chaos
+	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
 .PHONY: deny
 deny: ## Check dependencies: advisories, licences, bans, sources
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -1,18 +1,20 @@
 //! What the tests of several crates share: real servers that they start, our own binaries, and patience without sleeping.
 //!
-//! A `dev-dependency` only: nothing that is shipped may depend on it, and it depends on no crate of ours. It must not start
-//! anything that outlives its test, nor use a port or folder that is not its own.
+//! For tests, and for `chaos`, which is one: nothing that is shipped may depend on it, and it depends on no crate of ours. It
+//! must not start anything that outlives its test, nor use a port or folder that is not its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // what fails here is to fail the test
 
 mod binary;
 mod certificates;
 mod patience;
 mod ports;
+mod proxy;
 mod redis;
 
 pub use binary::binary;
 pub use patience::{PATIENCE, eventually, eventually_within, soon};
 pub use ports::free_ports;
+pub use proxy::Proxy;
 pub use redis::{RedisServer, RedisServerBuilder};
 
 use std::path::{Path, PathBuf};

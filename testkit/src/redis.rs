@@ -127,6 +127,16 @@ impl RedisServer {
         self.child.as_ref().and_then(Child::id).expect("the server is down")
     }
 
+    /// The folder in which it runs: its files are there, under their usual names, and its log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has logged so far, in all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
     /// `redis://127.0.0.1:<port>`; with TLS `rediss://`.
     pub fn url(&self) -> String {
         let scheme = if self.certificates.is_some() { "rediss" } else { "redis" };
@@ -264,10 +274,6 @@ impl RedisServer {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("server.log")).unwrap_or_default()
     }
 
     fn complaint(&self, failure: &str) -> String {
