@@ -4,7 +4,7 @@ SHELL := bash
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A script of steps rather than prerequisites: `make -j test` would run them at once, and cargo's lock would only make them wait.
 .PHONY: test
@@ -47,6 +47,14 @@ cluster: ## Run Redis, two gateways, the publisher and nginx, until Ctrl-C
 test-long: ## Everything that takes minutes; `make test` has none of it
 	@$(MAKE) --no-print-directory interop
 	@$(MAKE) --no-print-directory rolling
+	@$(MAKE) --no-print-directory resume-model
+	@$(MAKE) --no-print-directory chaos ROUNDS=100
+
+# The rules of resuming against a simulated Redis, in any interleaving. `make test` has a few thousand cases of it.
+RESUME_CASES ?= 1000000
+.PHONY: resume-model
+resume-model: ## RESUME_CASES=1000000 random histories of publishing, faults and clients that come back
+	RESUME_CASES=$(RESUME_CASES) cargo test -p gateway --lib --locked connection::tests::resume -- --nocapture
 
 .PHONY: interop
 interop: ## Clients that others wrote resume while nodes are killed
