@@ -165,6 +165,8 @@ impl MemoryBroker {
                 state.interest.insert(channel.clone());
                 let snapshot = state.snapshot(&channel, now);
                 if let Some(sink) = &state.sink {
+                    // Everything up to here was passed on, and who comes back with a cursor need not wait to be believed.
+                    sink.barrier(PARTITION, snapshot.clock);
                     // There are no sessions here, so nothing was seen before.
                     sink.live(&channel, generation, snapshot, Join::Anew);
                 }

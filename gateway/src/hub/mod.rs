@@ -15,6 +15,7 @@ mod subscription;
 mod wakeup;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub struct Hub {
     replays: mpsc::UnboundedSender<Arc<LocalChannel>>,
     /// The other end, until `run` takes it.
     replay_queue: Mutex<Option<replay::Queue>>,
+    /// The log may say again that a past cannot be read. Set each time that logs are aged, unset by whoever says it.
+    may_tell: AtomicBool,
 }
 
 struct Table {
@@ -109,7 +112,8 @@ impl Hub {
             Table { channels: HashMap::new(), lingering: VecDeque::new(), next_generation: 1, interest, closed: false };
         let table = Mutex::new(table);
         let replay_queue = Mutex::new(Some(replay_queue));
-        let hub = Self { keys, settings, metrics, partitions, table, replays, replay_queue };
+        let hub =
+            Self { keys, settings, metrics, partitions, table, replays, replay_queue, may_tell: AtomicBool::new(true) };
         (Arc::new(hub), queue)
     }
 
@@ -256,6 +260,7 @@ impl Hub {
     }
 
     fn trim(&self, now: Instant) {
+        self.may_tell.store(true, Ordering::Relaxed);
         let locals: Vec<_> = self.lock().channels.values().cloned().collect();
         for local in locals {
             let mut state = local.lock();

@@ -5,6 +5,7 @@
 //! ([`run`]) reads, encodes, leaves the result with the channel, and wakes the connections.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -19,7 +20,7 @@ use super::channel::LocalChannel;
 use super::encoded::Encoded;
 use super::{Hub, wake};
 use crate::broker::past::{self, Past, PastLimits};
-use crate::broker::{Broker, Last};
+use crate::broker::{Broker, BrokerError, Last};
 use crate::metrics::HistoryRead;
 
 /// Reads under way at a time.
@@ -254,7 +255,7 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, bud
         (Ok(past), Some(life)) => Some(encode(hub, &local, past, number, life, room)),
         (Ok(_), None) => None,
         (Err(error), _) => {
-            tracing::debug!(channel = %local.channel, %error, "cannot read the past of a channel");
+            tell_unread(hub, &local, &error);
             None
         }
     };
@@ -271,6 +272,16 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, bud
     let wakers = state.wakers();
     drop(state);
     wake(wakers);
+}
+
+/// Without a session it is no wonder. With one, streams wait for this until they are cut, so the log says it, a few times a
+/// minute at most.
+fn tell_unread(hub: &Hub, local: &LocalChannel, error: &BrokerError) {
+    let channel = &local.channel;
+    if !hub.is_up(local.partition) || !hub.may_tell.swap(false, Ordering::Relaxed) {
+        return tracing::debug!(%channel, %error, "cannot read the past of a channel");
+    }
+    tracing::warn!(%channel, %error, "cannot read the past of a channel; streams that come back to it wait");
 }
 
 fn encode(
