@@ -7,6 +7,7 @@
 //! do so loses channels.
 
 mod backoff;
+mod barrier;
 pub(crate) mod catch_up;
 pub(crate) mod ended;
 pub(crate) mod hearing;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::backoff::Backoff;
+use super::barrier::Barrier;
 use super::catch_up::{self, Moved, MovedQueue, Standing};
 use super::ended::Ended;
 use super::hearing::{Attached, Compared, Hearing, Missed, Suspicion};
@@ -37,10 +38,6 @@ use crate::broker::{InterestQueue, Join, Sink, Snapshot};
 
 /// How often the node speaks to itself, and so how old an idle stream's cursor can be.
 const BARRIER_INTERVAL: Duration = Duration::from_secs(5);
-/// A node that hears neither itself nor anything else for so long is deaf.
-const HEAR_DEADLINE: Duration = Duration::from_secs(10);
-/// So often the deadline begins anew because other messages came: a backlog stands before the barrier, but not for ever.
-const HEAR_TRIES: u32 = 3;
 /// Answers on the Pub/Sub connection stand behind the messages that came before them.
 const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -56,18 +53,9 @@ pub(super) struct Session<'a> {
     moved: mpsc::UnboundedSender<Moved>,
     /// Its other end, until `run` takes it.
     catching_up: Option<MovedQueue>,
-    /// The barrier that was said and not heard yet.
-    awaited: Option<Awaited>,
+    barrier: Barrier,
     /// The log has said that this node's user may not read some channel.
     told_refused: bool,
-}
-
-struct Awaited {
-    position: Position,
-    /// Messages that had been heard when this was last looked at.
-    messages: u64,
-    deadline: Instant,
-    tries: u32,
 }
 
 impl<'a> Session<'a> {
@@ -98,8 +86,8 @@ impl<'a> Session<'a> {
         #[allow(clippy::disallowed_methods)] // holds no more than there are channels, and filling it must not wait
         let (moved, catching_up) = mpsc::unbounded_channel();
         let catching_up = Some(catching_up);
-        let (awaited, told_refused) = (None, false);
-        Ok(Self { broker, reader, pubsub, hearing, loaded, moved, catching_up, awaited, told_refused })
+        let (barrier, told_refused) = (Barrier::default(), false);
+        Ok(Self { broker, reader, pubsub, hearing, loaded, moved, catching_up, barrier, told_refused })
     }
 
     /// For reads.
@@ -160,12 +148,12 @@ impl<'a> Session<'a> {
                 }
                 _ = barrier.tick() => {
                     // For seconds now, and this node hears itself.
-                    if self.is_heard() {
+                    if self.barrier.is_heard(hearing.progress()) {
                         backoff.reset();
                     }
                     self.say_the_time().await?;
                 }
-                () = due(self.awaited.as_ref()) => self.check_barrier()?,
+                () = self.barrier.due() => self.barrier.check(hearing.progress())?,
                 () = ready(()), if wanted.is_behind() => self.say(wanted).await?,
                 () = sleep_until(sweep.next()) => {
                     let batch = sweep.batch(Instant::now(), wanted);
@@ -303,7 +291,7 @@ impl<'a> Session<'a> {
         self.pubsub.unsubscribe(name).await
     }
 
-    /// Says to itself what time it is; [`check_barrier`](Self::check_barrier) looks whether it was heard.
+    /// Says to itself what time it is.
     async fn say_the_time(&mut self) -> Result<Position, Ended> {
         let commands = &mut self.reader.connection;
         let clock: ClockReply = match time(self.broker, &self.loaded).query_async(commands).await {
@@ -336,46 +324,7 @@ impl<'a> Session<'a> {
         if clock.epoch != self.reader.epoch {
             return self.hearing.end(Ended::Epoch);
         }
-        // One that is still awaited keeps its deadline.
-        if self.awaited.is_some() && !self.is_heard() {
-            return;
-        }
-        let messages = self.hearing.progress().messages;
-        let deadline = Instant::now() + HEAR_DEADLINE;
-        self.awaited = Some(Awaited { position: clock.position, messages, deadline, tries: 0 });
-    }
-
-    /// This node said something to itself, and heard it.
-    fn is_heard(&self) -> bool {
-        let barrier = self.hearing.progress().barrier;
-        self.awaited.as_ref().is_some_and(|awaited| barrier >= awaited.position)
-    }
-
-    /// At the deadline: heard, or at least something was (a backlog in front of it), or deaf.
-    fn check_barrier(&mut self) -> Result<(), Ended> {
-        let Some(awaited) = &mut self.awaited else { return Ok(()) };
-        let progress = self.hearing.progress();
-        if progress.barrier >= awaited.position {
-            self.awaited = None;
-            return Ok(());
-        }
-        // Behind a later event no earlier barrier comes any more.
-        let overtaken = progress.heard > awaited.position;
-        if overtaken || progress.messages == awaited.messages || awaited.tries == HEAR_TRIES {
-            return Err(Ended::Deaf);
-        }
-        awaited.messages = progress.messages;
-        awaited.deadline = Instant::now() + HEAR_DEADLINE;
-        awaited.tries += 1;
-        Ok(())
-    }
-}
-
-/// When the barrier has to have been heard; never, where none is awaited.
-async fn due(awaited: Option<&Awaited>) {
-    match awaited {
-        Some(awaited) => sleep_until(awaited.deadline).await,
-        None => std::future::pending().await,
+        self.barrier.said(clock.position, self.hearing.progress());
     }
 }
 
