@@ -267,6 +267,80 @@ async fn on_any_node() {
 }
 
 #[tokio::test]
+async fn without_room_for_all_pasts_everybody_is_served_in_turn() {
+    let gateway = Gateway::builder().config("[replay]\nbytes = 100000\nmax_bytes = 100000").start().await;
+    let data = "x".repeat(9_000);
+    let mut first = Vec::new();
+    for channel in 0..40 {
+        let channel = channel.to_string();
+        first.push(publish(&gateway, &channel, "first").await);
+        for _ in 0..10 {
+            publish(&gateway, &channel, &data).await;
+        }
+    }
+    let paths: Vec<String> = (0..40).map(|channel| format!("/events?channel={channel}")).collect();
+    let streams = paths.iter().zip(&first).map(async |(path, id)| {
+        let mut stream = after(&gateway, path, id).await;
+        all(&mut stream, 10).await.len()
+    });
+    assert_eq!(futures_util::future::join_all(streams).await, [10; 40]);
+    assert_eq!(gateway.metric(READS).await, 40.0);
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_read_is_a_gap_on_that_channel_alone() {
+    let redis = RedisServer::start().await;
+    let gateway = Gateway::on(&redis).start().await;
+    for channel in ["good", "bad"] {
+        redis.cli(&["FCALL", "sse_publish", "1", &format!("sse:{channel}"), "1"]).await;
+    }
+    let mut stream = gateway.stream("/events?channel=good&replay=1").await;
+    let id = stream.event().await.unwrap().id;
+    redis.cli(&["FCALL", "sse_publish", "1", "sse:bad", "2"]).await;
+    redis.cli(&["DEL", "sse:bad"]).await;
+    redis.cli(&["SET", "sse:bad", "no stream"]).await;
+    redis.cli(&["FCALL", "sse_publish", "1", "sse:good", "2"]).await;
+    let mut stream = after(&gateway, "/events?channel=good&channel=bad", &id).await;
+    assert_eq!(gap(&seen(&mut stream).await.1), ("bad".into(), "expired".into()));
+    assert_eq!(stream.data().await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn earliest_is_the_newest_of_what_is_too_much() {
+    let gateway = Gateway::builder().config("[replay]\nevents = 5").start().await;
+    for i in 0..8 {
+        publish(&gateway, "a", &i.to_string()).await;
+    }
+    let mut stream = gateway.stream("/events?channel=a&last_event_id=earliest").await;
+    assert_eq!(gap(&seen(&mut stream).await.1), ("a".into(), "too_far".into()));
+    assert_eq!(all(&mut stream, 5).await, ["3", "4", "5", "6", "7"]);
+}
+
+/// By the very line of the documents.
+#[tokio::test]
+async fn the_least_that_redis_has_to_allow_is_enough() {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let rules = manual.lines().find_map(|line| line.strip_prefix("user sse-gateway ")).unwrap();
+    let redis = RedisServer::start().await;
+    let mut command = vec!["ACL", "SETUSER", "sse-gateway"];
+    command.extend(rules.split_whitespace());
+    assert_eq!(redis.cli(&command).await, "OK");
+    // That user may not load the functions: somebody else did.
+    drop(Gateway::on(&redis).start().await);
+    let url = redis.url().replace("redis://", "redis://sse-gateway:GATEWAY-PASSWORD@");
+    let gateway = Gateway::builder().args(&["--redis-url", &url]).start().await;
+    for data in ["1", "2", "3"] {
+        redis.cli(&["FCALL", "sse_publish", "1", "sse:a", data]).await;
+    }
+    let mut stream = gateway.stream("/events?channel=a&last_event_id=earliest").await;
+    assert_eq!(all(&mut stream, 3).await, ["1", "2", "3"]);
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    redis.cli(&["FCALL", "sse_publish", "1", "sse:a", "4"]).await;
+    assert_eq!(stream.data().await.as_deref(), Some("4"));
+}
+
+#[tokio::test]
 async fn ten_hundred_at_once_are_one_read() {
     let redis = RedisServer::start().await;
     let gateway = Gateway::on(&redis).env("SSE_GATEWAY__LOG__LINGER", "0s").start().await;

@@ -19,6 +19,7 @@ mod sweep;
 mod telling;
 pub(crate) mod wanted;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct RedisBroker {
     current: Mutex<Option<Current>>,
     past_limits: PastLimits,
     check_interval: Duration,
+    /// The log has said that a history cannot be read. Unset when a session begins.
+    told_unreadable: AtomicBool,
     metrics: BrokerMetrics,
 }
 
@@ -107,6 +110,7 @@ impl RedisBroker {
             current: Mutex::new(None),
             past_limits: PastLimits::default(),
             check_interval: CHECK_INTERVAL,
+            told_unreadable: AtomicBool::new(false),
             metrics,
         })
     }
@@ -137,6 +141,7 @@ impl RedisBroker {
             };
             let ended = match opened {
                 Ok(session) => {
+                    self.told_unreadable.store(false, Ordering::Relaxed);
                     *self.current() = Some(session.current());
                     let ended = tokio::select! {
                         () = stop.cancelled() => Ended::Stopped,
@@ -208,6 +213,16 @@ impl RedisBroker {
         self.library.reload(gone, &self.client, &self.keys).await
     }
 
+    /// Once in each session: streams that come back to such a channel are told of a gap.
+    fn tell_unreadable(&self, channel: &Channel, error: &ReadError) {
+        let ReadError::Redis(error) = error else { return };
+        let reason = describe(error);
+        if self.told_unreadable.swap(true, Ordering::Relaxed) {
+            return tracing::debug!(%channel, reason, "the history of a channel cannot be read");
+        }
+        tracing::warn!(%channel, reason, "the history of a channel cannot be read; who comes back to it is told of a gap");
+    }
+
     fn current(&self) -> MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,7 +235,16 @@ impl RedisBroker {
         };
         // A call has its deadline, but there may be more than one.
         let deadline = self.client.settings().command_timeout * 2;
-        let snapshot = match timeout(deadline, reader.read(self, channel, between, limit)).await {
+        let read = async {
+            match reader.read(self, channel, between, limit).await {
+                Err(error) if error.is_of_one_channel() => {
+                    self.tell_unreadable(channel, &error);
+                    reader.without_history(self, channel).await
+                }
+                read => read,
+            }
+        };
+        let snapshot = match timeout(deadline, read).await {
             Ok(Ok(snapshot)) => snapshot,
             Ok(Err(ReadError::Redis(error))) => return Err(failed(&describe(&error))),
             Ok(Err(ReadError::Epoch)) => {

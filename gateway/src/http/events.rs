@@ -74,7 +74,7 @@ pub(super) async fn connect(
 /// The header wins over the query: a browser that comes back repeats its first URL.
 fn wanted(headers: &HeaderMap, query: &str, node: &Node) -> Result<connection::Request, Problem> {
     let mut wanted = params::request(query, &node.limits)?;
-    let sent = headers.get(LAST_EVENT_ID).filter(|sent| !sent.is_empty());
+    let sent = headers.get_all(LAST_EVENT_ID).iter().find(|sent| !sent.is_empty());
     if let Some(sent) = sent {
         wanted.resume = sent.to_str().map_or(Resume::Unknown, Resume::parse);
     }

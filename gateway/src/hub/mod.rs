@@ -265,14 +265,14 @@ impl Hub {
         for local in locals {
             let mut state = local.lock();
             state.log.trim(now, &self.settings.log);
-            state.replays.trim(now, false);
+            state.replays.trim(now);
         }
     }
 
-    /// Makes room: pasts that no connection is being given.
+    /// Makes room: pasts that connections have been given, or do not come for.
     fn drop_replays(&self) {
         let (locals, now): (Vec<_>, _) = (self.lock().channels.values().cloned().collect(), Instant::now());
-        locals.iter().for_each(|local| local.lock().replays.trim(now, true));
+        locals.iter().for_each(|local| local.lock().replays.make_room(now));
     }
 
     fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {

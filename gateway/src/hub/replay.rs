@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use shared::continuity::{Evidence, Gap, Tail, unbroken};
 use shared::position::{Position, Stamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::LocalChannel;
@@ -27,6 +27,10 @@ use crate::metrics::HistoryRead;
 const READS: usize = 16;
 /// A result that nobody asked for so long is dropped.
 const UNUSED: Duration = Duration::from_secs(10);
+/// Where there is no room: one that nobody has come to take for so long goes too.
+const UNTAKEN: Duration = Duration::from_secs(1);
+/// How often results are looked through while there is no room.
+const MAKE_ROOM: Duration = Duration::from_millis(50);
 /// What the budget is counted in, in bytes.
 const UNIT: usize = 1_024;
 
@@ -59,10 +63,14 @@ pub(super) struct Replays {
     under_way: Option<Position>,
     /// The last that succeeded. Kept a while for those who come after it.
     current: Option<Arc<Replay>>,
-    /// When somebody was last given it.
+    /// When somebody was last given it, or it came.
     used: Option<Instant>,
+    /// Somebody was given it.
+    given: bool,
     /// Number of the last read that failed.
     failed: u64,
+    /// Number of the last read that is over, well or not.
+    over: u64,
 }
 
 /// What somebody who asks for the past is told.
@@ -103,15 +111,13 @@ impl Replays {
             None => !fresh && replay.covers(after),
         };
         if let Some(replay) = current.filter(answers) {
-            self.used = Some(now);
+            (self.used, self.given) = (Some(now), true);
             return (Asked::Ready(replay.clone()), false);
         }
         match ticket {
             Some(ticket) if self.failed >= ticket.number => return (Asked::Failed, false),
-            // Else its result is there, and does not cover this or join the log any more: anew.
-            Some(ticket) if self.current.as_ref().is_none_or(|replay| replay.number < ticket.number) => {
-                return (Asked::Wait(ticket), false);
-            }
+            // Else its result does not cover this, does not join the log any more, or had to make room: anew.
+            Some(ticket) if self.over < ticket.number => return (Asked::Wait(ticket), false),
             None if !fresh && self.under_way.is_some_and(|from| from <= after) => {
                 return (Asked::Wait(Ticket { number: self.begun, late: true }), false);
             }
@@ -138,12 +144,22 @@ impl Replays {
         self.current = None;
     }
 
-    /// Drops what nobody asked for lately, or all of it.
-    pub(super) fn trim(&mut self, now: Instant, all: bool) {
-        let unused = self.used.is_none_or(|used| now.saturating_duration_since(used) > UNUSED);
-        if all || unused {
+    /// Drops what nobody was given lately.
+    pub(super) fn trim(&mut self, now: Instant) {
+        if self.is_unused(now, UNUSED) {
             self.current = None;
         }
+    }
+
+    /// Drops what was given to somebody: others ask anew. What came just now is still to be taken.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        if self.given || self.is_unused(now, UNTAKEN) {
+            self.current = None;
+        }
+    }
+
+    fn is_unused(&self, now: Instant, least: Duration) -> bool {
+        self.used.is_none_or(|used| now.saturating_duration_since(used) > least)
     }
 }
 
@@ -185,11 +201,11 @@ impl Replay {
     /// Where all the history that is left begins, and the gap before it if there was more.
     #[must_use]
     pub fn earliest(&self) -> (Position, Option<Gap>) {
-        if self.too_far {
-            return (self.clock, Some(Gap::TooFar));
-        }
         let from = self.stamps.len() - self.unbroken;
         match self.stamps.get(from) {
+            // More than a stream is given: the newest of it.
+            Some(first) if self.too_far => (first.previous, Some(Gap::TooFar)),
+            None if self.too_far => (self.clock, Some(Gap::TooFar)),
             Some(first) if first.previous == Position::ZERO && from == 0 => (Position::ZERO, None),
             Some(first) => (first.previous, Some(Gap::Trimmed)),
             None if self.last.is_some() || !self.stamps.is_empty() => (self.clock, Some(Gap::Expired)),
@@ -235,14 +251,14 @@ pub(super) async fn run(hub: Arc<Hub>, broker: Arc<dyn Broker>, mut queue: Queue
 }
 
 async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, budget: &Arc<Semaphore>) {
-    // What it may come to. The rest is given back.
-    let most = units(hub.settings.replay.limits.bytes).min(units(hub.settings.replay.max_bytes));
-    let room = match budget.clone().try_acquire_many_owned(most) {
-        Ok(room) => room,
-        Err(_) => {
-            hub.drop_replays();
-            let Ok(room) = budget.clone().acquire_many_owned(most).await else { return };
-            room
+    // What it may come to, payloads and encoded. The rest is given back.
+    let most = units(hub.settings.replay.limits.bytes.saturating_mul(2)).min(units(hub.settings.replay.max_bytes));
+    let room = loop {
+        match timeout(MAKE_ROOM, budget.clone().acquire_many_owned(most)).await {
+            Ok(Ok(room)) => break room,
+            // Never closed.
+            Ok(Err(_)) => return,
+            Err(_) => hub.drop_replays(),
         }
     };
     // Begun as late as possible: whoever asked until now is served by this read.
@@ -262,9 +278,11 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, bud
     hub.metrics.history_read(if replay.is_some() { HistoryRead::Done } else { HistoryRead::Failed });
     let mut state = local.lock();
     state.replays.under_way = None;
+    state.replays.over = number;
     match replay {
         Some(replay) => {
             state.replays.current = Some(Arc::new(replay));
+            state.replays.given = false;
             state.replays.used = Some(Instant::now());
         }
         None => state.replays.failed = number,

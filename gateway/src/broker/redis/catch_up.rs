@@ -5,12 +5,10 @@
 
 use std::future::pending;
 
-use ::redis::RedisError;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::channel::Channel;
 use shared::continuity::{Evidence, Gap};
 use shared::position::Position;
-use shared::redis::client::{first_error, is_not_permitted};
 use tokio::sync::mpsc;
 
 use super::super::past::{self, Past};
@@ -18,7 +16,7 @@ use super::super::{Between, Join, Seen, Snapshot};
 use super::RedisBroker;
 use super::ended::Ended;
 use super::hearing::{Attached, Hearing};
-use super::reader::{ReadError, Reader};
+use super::reader::Reader;
 
 /// Channels that are read at the same time, each up to the limits of [`super::super::past::PastLimits`]: what was read is
 /// held until the channel is live, and only then another one begins.
@@ -72,9 +70,8 @@ async fn catch_up(broker: &RedisBroker, reader: &Reader, hearing: &Hearing, move
     let page = async |between: Between, limit| reader.read(broker, &channel, between, limit).await;
     match past::read(after, broker.past_limits, page).await {
         Ok(past) => (attached.snapshot, attached.join) = join(past, seen),
-        // Nothing that trying again would change, and no other channel's concern.
-        Err(ReadError::Redis(error)) if is_of_this_channel(&error) => {
-            tracing::debug!(%channel, %error, "the history of a channel cannot be read");
+        Err(error) if error.is_of_one_channel() => {
+            tracing::debug!(%channel, ?error, "the history of a channel cannot be read");
             attached.join = Join::Hole(Gap::Expired);
         }
         Err(error) => return Err(error.into()),
@@ -96,11 +93,6 @@ pub(crate) fn join(past: Past, seen: Seen) -> (Snapshot, Join) {
             (snapshot, Join::Hole(gap))
         }
     }
-}
-
-/// Its key holds something else, or this node's user may not read it.
-fn is_of_this_channel(error: &RedisError) -> bool {
-    is_not_permitted(error) || first_error(error).code() == Some("WRONGTYPE")
 }
 
 #[cfg(test)]

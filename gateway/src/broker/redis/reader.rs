@@ -4,6 +4,7 @@ use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
 use shared::channel::Channel;
 use shared::position::Epoch;
+use shared::redis::client::{first_error, is_not_permitted};
 use shared::redis::functions::is_missing;
 
 use super::super::{Between, Snapshot};
@@ -46,6 +47,29 @@ impl Reader {
         }
         let (snapshot, epoch) = answer?;
         if epoch == self.epoch { Ok(snapshot) } else { Err(ReadError::Epoch) }
+    }
+
+    /// What can be said of a channel whose history cannot be read: nothing of it is there, and what its last position does
+    /// not show is not believed.
+    pub(super) async fn without_history(&self, broker: &RedisBroker, channel: &Channel) -> Result<Snapshot, ReadError> {
+        let mut connection = self.connection.clone();
+        let functions = broker.library.now().functions;
+        let channels = std::slice::from_ref(channel);
+        let read = read::lasts(&mut connection, &functions, &broker.keys, &broker.node, channels).await?;
+        let (clock, last) = (read.clock, read.lasts.first().copied().flatten());
+        if clock.epoch != self.epoch {
+            return Err(ReadError::Epoch);
+        }
+        Ok(Snapshot { clock: clock.position, time_ms: clock.time_ms, evicts: true, last, entries: Vec::new() })
+    }
+}
+
+impl ReadError {
+    /// The key of the history holds something else, or this node's user may not read it: nothing that trying again would
+    /// change, and no other channel's concern.
+    pub(super) fn is_of_one_channel(&self) -> bool {
+        let Self::Redis(error) = self else { return false };
+        is_not_permitted(error) || first_error(error).code() == Some("WRONGTYPE")
     }
 }
 

@@ -31,8 +31,12 @@ pub(super) struct Link {
     /// Written, and not read yet.
     pipe: Vec<u8>,
     decoder: Decoder,
-    /// It asked for the newest events: where a channel begins shows with its first event only.
+    /// It asked for history: where a channel begins shows with its first event only.
     unsure: bool,
+    /// It asked for everything while nothing was lost, and has no cursor yet.
+    earliest: bool,
+    /// It left before it was told anything of some partition.
+    at_zero: bool,
 }
 
 enum Stage {
@@ -84,12 +88,14 @@ impl Client {
         let attached = self.channels.iter().map(|channel| hub.attach(&channels[*channel], &wakeup).unwrap());
         let stage = Stage::Waiting(attached.collect());
         let resume = if self.cursor.is_empty() { self.start.clone() } else { Resume::parse(&self.cursor) };
-        let earliest = around.clean && resume == Resume::Earliest;
+        let earliest = around.clean && self.cursor.is_empty() && resume == Resume::Earliest;
         self.debt.connect(around.record, &self.cursor, &self.on(around.partitions), earliest);
-        let unsure = matches!(resume, Resume::Newest(_));
+        let unsure = matches!(resume, Resume::Newest(_) | Resume::Earliest);
+        let at_zero = self.cursor.contains(".0-0_");
         let flag = Arc::new(Flag(AtomicBool::new(true)));
         let (pipe, decoder) = (Vec::new(), Decoder::new());
-        self.link = Some(Link { node, flag, wakeup, resume, stage, until: None, pipe, decoder, unsure });
+        self.link =
+            Some(Link { node, flag, wakeup, resume, stage, until: None, pipe, decoder, unsure, earliest, at_zero });
     }
 
     /// The connection is gone, and whatever was not read.
@@ -211,6 +217,10 @@ impl Client {
         let Some(link) = &mut self.link else { return Ok(()) };
         if !id.is_empty() && id != self.cursor {
             self.cursor = id;
+            if link.earliest && !around.clean {
+                self.debt.owed.retain(|_, owed| *owed > 0);
+            }
+            link.earliest &= self.cursor.contains(".0-0_");
             let begins = |channel| !link.unsure || of == Some(channel);
             self.debt.cursor(around.record, &self.cursor, on, link.node, begins)?;
         }
@@ -231,8 +241,9 @@ impl Client {
         } else {
             count.1 += 1
         }
-        // Its cursor says nothing of a partition that it comes to anew.
-        if around.clean && reason != "unknown_cursor" {
+        // Its cursor says nothing of a partition that it comes to anew, or that it stands before all of it.
+        let anew = reason == "unknown_cursor" || self.link.as_ref().is_some_and(|link| link.at_zero);
+        if around.clean && !anew {
             return Err(format!("a gap on channel {index} for no reason: {reason}"));
         }
         Ok(())

@@ -61,6 +61,11 @@ impl Record {
         self.events.iter().rposition(|event| event.position.is_some() && within(event)).map_or(0, |at| at + 1)
     }
 
+    /// Whether it did not arrive at some node, without a word.
+    pub(super) fn is_lost(&self, number: usize) -> bool {
+        self.lost.iter().any(|(_, lost)| *lost == number)
+    }
+
     /// Durable events of `channel` with numbers in `range`.
     pub(super) fn durable(&self, channel: usize, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
         let end = range.end.min(self.events.len());
@@ -93,7 +98,9 @@ impl Debt {
     /// A connection begins at `cursor` (empty: none) with `channels`.
     pub(super) fn connect(&mut self, record: &Record, cursor: &str, channels: &[(usize, Partition)], earliest: bool) {
         self.suspects.clear();
+        // Another node may be behind; there is no cursor that would tell.
         self.ephemeral.clear();
+        self.got.retain(|number| record.events[*number].position.is_some());
         self.owed.retain(|channel, _| channels.iter().any(|(on, _)| on == channel));
         let parts = parts(cursor);
         for (channel, partition) in channels {
@@ -147,7 +154,8 @@ impl Debt {
             }
             *before = bound;
             let Some(owed) = self.owed.get_mut(channel) else {
-                if begins(*channel) {
+                // A client that asked for all there is has not been told yet what that is.
+                if begins(*channel) && part.position != Position::ZERO {
                     self.owed.insert(*channel, bound);
                 }
                 continue;
@@ -178,9 +186,9 @@ impl Debt {
     }
 
     /// What is owed and did not come.
-    pub(super) fn missing(&self, record: &Record) -> Option<usize> {
-        let mut all = self.owed.iter().flat_map(|(channel, owed)| record.durable(*channel, *owed..record.next()));
-        all.find(|number| !self.got.contains(number))
+    pub(super) fn missing(&self, record: &Record) -> impl Iterator<Item = usize> {
+        let all = self.owed.iter().flat_map(|(channel, owed)| record.durable(*channel, *owed..record.next()));
+        all.filter(|number| !self.got.contains(number))
     }
 
     /// The client was told that it need not come again. `heard`: the node's cursors by partition.
@@ -204,8 +212,11 @@ impl Debt {
             else {
                 return Err(format!("204, and {channel} has not ended"));
             };
-            let later = record.durable(*channel, end + 1..heard.max(bound));
-            if let Some(later) = later.into_iter().find(|number| !record.lost.contains(&(node, *number))) {
+            // Of another life there may be nothing left.
+            let is_there = |number: &usize| {
+                record.events[*number].life == record.life(*partition) && !record.lost.contains(&(node, *number))
+            };
+            if let Some(later) = record.durable(*channel, end + 1..heard.max(bound)).find(is_there) {
                 return Err(format!("204, and event {later} came after the end"));
             }
         }

@@ -79,6 +79,8 @@ pub(super) struct Primary {
     next_line: u64,
     /// Something left before a reader could be sure to have it.
     pub(super) forgot: bool,
+    /// A last position, before its event was sure to have been compared with what nodes have heard.
+    pub(super) forgot_last: bool,
 }
 
 impl Primary {
@@ -95,6 +97,7 @@ impl Primary {
             lines: BTreeMap::new(),
             next_line: 1,
             forgot: false,
+            forgot_last: false,
         }
     }
 
@@ -216,6 +219,7 @@ impl Primary {
         let now = self.time_ms;
         self.data.streams.retain(|_, stream| stream.expires > now);
         self.data.lasts.retain(|_, (_, expires)| *expires > now);
+        self.forgot_last |= before.1 != self.data.lasts.len();
         self.forgot |= before != (self.data.streams.len(), self.data.lasts.len());
     }
 
@@ -223,10 +227,21 @@ impl Primary {
     pub(super) fn evict(&mut self, channel: &Channel, last: bool) {
         if self.evicts {
             self.forgot = true;
+            self.forgot_last |= last;
             match last {
                 true => _ = self.data.lasts.remove(channel),
                 false => _ = self.data.streams.remove(channel),
             }
+        }
+    }
+
+    /// Somebody takes an entry out of a history by hand, though not the last one: where that is forgotten too, nobody could know.
+    pub(super) fn delete(&mut self, channel: &Channel, which: usize) {
+        if let Some(Stream { entries, .. }) = self.data.streams.get_mut(channel)
+            && entries.len() > 1
+        {
+            let _ = entries.remove(which % (entries.len() - 1));
+            self.forgot = true;
         }
     }
 
