@@ -44,9 +44,8 @@ pub(super) struct Whole {
 enum Proof {
     /// The broker.
     Told,
-    /// The client's cursor is of another epoch than this node knows. Believed once the broker has confirmed the node's; the
-    /// ticket of the read that does.
-    Unconfirmed(Option<Ticket>),
+    /// The client's cursor is of another epoch than this node knows. Believed once the broker has confirmed the node's.
+    Unconfirmed(Asking),
     /// No cursor at all: `at` stands for nothing.
     Nothing,
 }
@@ -69,10 +68,31 @@ enum State {
 /// What is still to be decided.
 struct Wanted {
     from: From,
+    asking: Asking,
+}
+
+/// A read that is asked for until it is there.
+#[derive(Default)]
+struct Asking {
     /// Of the read that was asked for.
     ticket: Option<Ticket>,
-    /// The last read failed: not before this time.
+    /// The last one failed: not before this time.
     retry: Option<Instant>,
+}
+
+impl Asking {
+    fn ask(&mut self, now: Instant, ask: impl FnOnce(Option<Ticket>) -> Asked) -> Option<Arc<Replay>> {
+        if self.retry.is_some_and(|retry| now < retry) {
+            return None;
+        }
+        self.retry = None;
+        match ask(self.ticket) {
+            Asked::Ready(replay) => return Some(replay),
+            Asked::Wait(ticket) => self.ticket = Some(ticket),
+            Asked::Failed => (self.ticket, self.retry) = (None, Some(now + RETRY)),
+        }
+        None
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +126,7 @@ impl Part {
         let Life { number, begin } = hub.life(partition)?;
         let (at, whole) = match (resume, resume.part(hub, partition)) {
             (_, Some(part)) if part.tag == begin.tag => (part, None),
-            (_, Some(part)) => (part, Some(Whole { gap: Gap::DataLost, proof: Proof::Unconfirmed(None) })),
+            (_, Some(part)) => (part, Some(Whole { gap: Gap::DataLost, proof: Proof::Unconfirmed(Asking::default()) })),
             (Resume::After(_) | Resume::Unknown, None) => {
                 (begin, Some(Whole { gap: Gap::UnknownCursor, proof: Proof::Nothing }))
             }
@@ -141,7 +161,7 @@ impl Reader {
             Resume::Newest(count) => From::Newest(*count),
             Resume::Now | Resume::After(_) | Resume::Unknown => From::Cursor,
         };
-        let state = State::Open(Wanted { from, ticket: None, retry: None });
+        let state = State::Open(Wanted { from, asking: Asking::default() });
         Self { subscription, part, state, ended: false }
     }
 
@@ -163,9 +183,9 @@ impl Reader {
         self.joined()?.replay.as_deref()
     }
 
-    /// Whether an event of the replay at `position` is one to write.
-    pub(super) fn wants(&self, position: Position) -> bool {
-        self.joined().is_some_and(|joined| position > joined.start)
+    /// Up to where nothing of the replay is to be written, the cursor being at `position`.
+    pub(super) fn told(&self, position: Position) -> Position {
+        self.joined().map_or(position, |joined| joined.start.max(position))
     }
 
     /// Everything of the replay up to `position` was written.
@@ -179,7 +199,7 @@ impl Reader {
 
     fn reopen(&mut self) {
         self.ended = false;
-        self.state = State::Open(Wanted { from: From::Cursor, ticket: None, retry: None });
+        self.state = State::Open(Wanted { from: From::Cursor, asking: Asking::default() });
     }
 }
 
@@ -199,7 +219,7 @@ pub(super) fn advance(hub: &Hub, parts: &mut [Part], readers: &mut [Reader], now
         }
         // The last may have found that all of it is lost.
         if part.whole.is_some() {
-            tell_whole(hub, index, part, readers, &mut said);
+            tell_whole(hub, index, part, readers, now, &mut said);
         }
     }
     said
@@ -222,7 +242,7 @@ fn follow_life(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader])
 }
 
 /// Tells the gap of a whole partition once all its channels are live: then they begin at one position.
-fn tell_whole(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader], said: &mut Vec<Said>) {
+fn tell_whole(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader], now: Instant, said: &mut Vec<Said>) {
     let Some(Life { number, .. }) = hub.life(part.partition) else { return };
     let mut end = hub.watermark(part.partition);
     for reader in readers.iter().filter(|reader| reader.part == index) {
@@ -232,12 +252,10 @@ fn tell_whole(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader], 
         }
     }
     let Some(whole) = &mut part.whole else { return };
-    if let Proof::Unconfirmed(ticket) = &mut whole.proof {
+    if let Proof::Unconfirmed(asking) = &mut whole.proof {
         let Some(reader) = readers.iter().find(|reader| reader.part == index) else { return };
-        match reader.subscription.confirm(end, number, *ticket) {
-            Asked::Ready(_) => {}
-            Asked::Wait(given) => return *ticket = Some(given),
-            Asked::Failed => return *ticket = None,
+        if asking.ask(now, |ticket| reader.subscription.confirm(end, number, ticket)).is_none() {
+            return;
         }
     }
     let gap = whole.gap;
@@ -246,7 +264,7 @@ fn tell_whole(hub: &Hub, index: usize, part: &mut Part, readers: &mut [Reader], 
     if hub.life(part.partition).is_none_or(|now| now.number != number) {
         return;
     }
-    (part.at, part.life, part.whole, part.joining) = (at, number, None, false);
+    (part.at, part.life, part.whole, part.joining, part.awaits) = (at, number, None, false, None);
     for reader in readers.iter_mut().filter(|reader| reader.part == index) {
         reader.subscription.new_hole();
         reader.begin(end);
@@ -279,15 +297,9 @@ fn decide(hub: &Hub, part: &mut Part, reader: &mut Reader, now: Instant, said: &
     if from_log {
         return reader.begin(cursor);
     }
-    if wanted.retry.is_some_and(|retry| now < retry) {
-        return;
-    }
     let after = if wanted.from == From::Cursor { cursor } else { Position::ZERO };
-    let replay = match reader.subscription.past(after, part.life, wanted.ticket) {
-        Asked::Ready(replay) => replay,
-        Asked::Wait(ticket) => return wanted.ticket = Some(ticket),
-        Asked::Failed => return (wanted.ticket, wanted.retry) = (None, Some(now + RETRY)),
-    };
+    let (subscription, life) = (&reader.subscription, part.life);
+    let Some(replay) = wanted.asking.ask(now, |ticket| subscription.past(after, life, ticket)) else { return };
     let (start, gap) = match wanted.from {
         From::Cursor => match replay.resume(cursor) {
             Ok(()) => (cursor, None),
@@ -312,13 +324,18 @@ fn decide(hub: &Hub, part: &mut Part, reader: &mut Reader, now: Instant, said: &
     reader.state = State::Joined(Joined { through, replay, start });
 }
 
-/// When a read that failed is to be asked for again.
-pub(super) fn retry_at(readers: &[Reader]) -> Option<Instant> {
-    let retry = |reader: &Reader| match &reader.state {
-        State::Open(wanted) => wanted.retry,
+/// When a read that failed is to be asked for again. What is due already waits for something else.
+pub(super) fn retry_at(parts: &[Part], readers: &[Reader], now: Instant) -> Option<Instant> {
+    let of_part = |part: &Part| match &part.whole {
+        Some(Whole { proof: Proof::Unconfirmed(asking), .. }) => asking.retry,
+        _ => None,
+    };
+    let of_reader = |reader: &Reader| match &reader.state {
+        State::Open(wanted) => wanted.asking.retry,
         State::Joined(_) => None,
     };
-    readers.iter().filter_map(retry).min()
+    let retries = parts.iter().filter_map(of_part).chain(readers.iter().filter_map(of_reader));
+    retries.filter(|retry| *retry > now).min()
 }
 
 /// Where the watermark of part `index` has to come for all that its channels were promised to be written; `None` where

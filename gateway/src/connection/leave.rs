@@ -7,6 +7,9 @@ use tokio::time::Instant;
 
 use super::close::CloseReason;
 
+/// How long after its moment a connection may still write what is pending: one that is always behind would never end.
+const LATE: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) struct Leave {
     /// Its lifetime is over then.
@@ -36,6 +39,11 @@ impl Leave {
             }
         }
         self.expires.is_some_and(|expires| now >= expires).then_some(CloseReason::Lifetime)
+    }
+
+    /// Whether it should have ended a while ago.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.due().is_some_and(|due| now.saturating_duration_since(due) >= LATE)
     }
 
     /// When it has to be asked again.

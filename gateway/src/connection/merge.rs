@@ -48,7 +48,7 @@ pub(super) fn ready(readers: &[Reader], parts: &mut [Part]) -> Result<Batch, Lag
         if !peek.live || after.is_none() {
             part.held = true;
         } else if let Some(replay) = reader.replay() {
-            let events = replay.after(part.at.position);
+            let events = replay.after(reader.told(part.at.position));
             let within = events.partition_point(|event| event.order().position <= part.watermark);
             let events = events[..within.min(BATCH)].iter().map(|event| (Source::Replay, event.clone()));
             found.add(number, events, within > BATCH);

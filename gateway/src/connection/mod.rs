@@ -167,13 +167,16 @@ impl Connection {
         if !said.is_empty() {
             return self.say(now, said);
         }
+        if self.is_stuck(now) {
+            return self.end(CloseReason::Join, Bytes::new());
+        }
         self.look();
         loop {
             let Ok(batch) = merge::ready(&self.readers, &mut self.parts) else {
                 return self.end(CloseReason::Slow, Bytes::new());
             };
             let (bytes, complete) = self.write(&batch);
-            if let Some(reason) = leaving.filter(|_| complete) {
+            if let Some(reason) = leaving.filter(|_| complete || self.leave.is_late(now)) {
                 return self.end(reason, bytes);
             }
             if !bytes.is_empty() {
@@ -192,11 +195,8 @@ impl Connection {
         if self.readers.iter().all(|reader| reader.ended) && self.parts.iter().all(Part::is_settled) {
             return self.end(CloseReason::Ended, Bytes::new());
         }
-        if self.is_stuck(now) {
-            return self.end(CloseReason::Join, Bytes::new());
-        }
         if now < self.keep_alive.due() {
-            return Next::Wait(self.wait_until());
+            return Next::Wait(self.wait_until(now));
         }
         self.put_off(now);
         let moved = self.move_cursor().then(|| render(&self.parts));
@@ -241,7 +241,7 @@ impl Connection {
                 reader.subscription.take(index);
             } else if let Some(at) = event.cursor() {
                 let part = &mut self.parts[reader.part];
-                if at.position <= part.at.position || !reader.wants(at.position) {
+                if at.position <= reader.told(part.at.position) {
                     continue;
                 }
                 part.at = at;
@@ -293,7 +293,8 @@ impl Connection {
         moved
     }
 
-    /// Whether it has not come to its channels for too long. Without a session there is nothing it could do.
+    /// Whether it has not come to its channels for too long, as the last look found. Without a session there is nothing it
+    /// could do.
     fn is_stuck(&mut self, now: Instant) -> bool {
         let mut waiting = self.parts.iter().filter(|part| part.held || part.joining);
         if !waiting.any(|part| self.hub.is_up(part.partition)) {
@@ -304,9 +305,9 @@ impl Connection {
         now.saturating_duration_since(since) >= JOIN_DEADLINE
     }
 
-    fn wait_until(&self) -> Instant {
+    fn wait_until(&self, now: Instant) -> Instant {
         let join = self.joining_since.map(|since| since + JOIN_DEADLINE);
-        let times = [self.leave.due(), join, join::retry_at(&self.readers)];
+        let times = [self.leave.due(), join, join::retry_at(&self.parts, &self.readers, now)];
         times.into_iter().flatten().fold(self.keep_alive.due(), Instant::min)
     }
 

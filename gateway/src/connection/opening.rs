@@ -52,7 +52,11 @@ pub(super) fn begin_now(hub: &Hub, parts: &mut [Part], readers: &mut [Reader]) -
             return Err(NotLive);
         }
         part.joining = false;
-        readers.iter_mut().filter(|reader| reader.part == index).for_each(|reader| reader.begin(begin));
+        for reader in readers.iter_mut().filter(|reader| reader.part == index) {
+            // One from before the beginning is nobody's.
+            reader.subscription.new_hole();
+            reader.begin(begin);
+        }
     }
     Ok(())
 }

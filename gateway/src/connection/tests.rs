@@ -3,6 +3,7 @@
 mod bytes;
 mod epochs;
 mod model;
+mod reads;
 mod resume;
 mod threads;
 

@@ -31,6 +31,8 @@ const UNUSED: Duration = Duration::from_secs(10);
 const UNTAKEN: Duration = Duration::from_secs(1);
 /// How often results are looked through while there is no room.
 const MAKE_ROOM: Duration = Duration::from_millis(50);
+/// A read that finds no room for so long fails, so that others have their turn at trying.
+const NO_ROOM: Duration = Duration::from_secs(10);
 /// What the budget is counted in, in bytes.
 const UNIT: usize = 1_024;
 
@@ -107,7 +109,8 @@ impl Replays {
     ) -> (Asked, bool) {
         let current = self.current.as_ref().filter(|replay| replay.life == life && floor <= replay.clock);
         let answers = |replay: &&Arc<Replay>| match ticket {
-            Some(ticket) => replay.number >= ticket.number && (!ticket.late || replay.covers(after)),
+            Some(ticket) if !ticket.late => replay.number >= ticket.number && replay.reaches(after),
+            Some(ticket) => replay.number >= ticket.number && replay.covers(after),
             None => !fresh && replay.covers(after),
         };
         if let Some(replay) = current.filter(answers) {
@@ -137,6 +140,24 @@ impl Replays {
         let after = if self.current.is_some() { Position::ZERO } else { wanted };
         self.under_way = Some(after);
         Some((self.begun, after))
+    }
+
+    /// Read `number` is over; `None`: it failed. Two may be under way at a time, and end in any order. Returns what is of no
+    /// use any more.
+    fn end(&mut self, number: u64, replay: Option<Replay>, now: Instant) -> Option<Arc<Replay>> {
+        if number == self.begun {
+            self.under_way = None;
+        }
+        self.over = self.over.max(number);
+        let Some(replay) = replay.map(Arc::new) else {
+            self.failed = self.failed.max(number);
+            return None;
+        };
+        if self.current.as_ref().is_some_and(|current| current.number > number) {
+            return Some(replay);
+        }
+        (self.given, self.used) = (false, Some(now));
+        self.current.replace(replay)
     }
 
     /// The data have begun another life.
@@ -229,7 +250,12 @@ impl Replay {
 
     /// Whether it decides for somebody at `cursor`.
     fn covers(&self, cursor: Position) -> bool {
-        cursor <= self.clock && (self.too_far || self.after <= cursor)
+        cursor <= self.clock && self.reaches(cursor)
+    }
+
+    /// Whether it goes back as far as `cursor`, or as far as any may.
+    fn reaches(&self, cursor: Position) -> bool {
+        self.too_far || self.after <= cursor
     }
 }
 
@@ -253,11 +279,13 @@ pub(super) async fn run(hub: Arc<Hub>, broker: Arc<dyn Broker>, mut queue: Queue
 async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, budget: &Arc<Semaphore>) {
     // What it may come to, payloads and encoded. The rest is given back.
     let most = units(hub.settings.replay.limits.bytes.saturating_mul(2)).min(units(hub.settings.replay.max_bytes));
+    let since = Instant::now();
     let room = loop {
         match timeout(MAKE_ROOM, budget.clone().acquire_many_owned(most)).await {
             Ok(Ok(room)) => break room,
             // Never closed.
             Ok(Err(_)) => return,
+            Err(_) if since.elapsed() >= NO_ROOM => return give_up(hub, &local),
             Err(_) => hub.drop_replays(),
         }
     };
@@ -276,19 +304,28 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, bud
         }
     };
     hub.metrics.history_read(if replay.is_some() { HistoryRead::Done } else { HistoryRead::Failed });
+    // Dropped after the lock: what it gives back may wake the next read.
+    let _before;
     let mut state = local.lock();
-    state.replays.under_way = None;
-    state.replays.over = number;
-    match replay {
-        Some(replay) => {
-            state.replays.current = Some(Arc::new(replay));
-            state.replays.given = false;
-            state.replays.used = Some(Instant::now());
-        }
-        None => state.replays.failed = number,
-    }
+    _before = state.replays.end(number, replay, Instant::now());
     let wakers = state.wakers();
     drop(state);
+    wake(wakers);
+}
+
+/// Connections hold all the room there is.
+fn give_up(hub: &Hub, local: &LocalChannel) {
+    let mut state = local.lock();
+    let Some((number, _)) = state.replays.begin() else { return };
+    state.replays.end(number, None, Instant::now());
+    let wakers = state.wakers();
+    drop(state);
+    hub.metrics.history_read(HistoryRead::Failed);
+    tell_unread(
+        hub,
+        local,
+        &BrokerError { reason: "replay.max_bytes are held by streams that read slowly".to_owned() },
+    );
     wake(wakers);
 }
 

@@ -47,7 +47,7 @@ pub struct Look {
 /// What [`Subscription::peek`] found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Peek {
-    /// The channel is live in the connection's life of the data.
+    /// The channel is live in the connection's life of the data, and has no hole that the connection does not know of.
     pub live: bool,
     /// There are more durable events than were asked for.
     pub more_durable: bool,
@@ -145,7 +145,8 @@ impl Subscription {
     ) -> Result<Peek, Lagged> {
         let state = self.local.lock();
         let within = |event: &Arc<Encoded>| event.order().position <= look.watermark;
-        let mut peek = Peek { live: state.live.is_some_and(|live| live.life == look.life), ..Peek::default() };
+        let live = state.live.is_some_and(|live| live.life == look.life) && state.hole.number == self.hole;
+        let mut peek = Peek { live, ..Peek::default() };
         if let (true, Some(after)) = (peek.live, look.after) {
             let mut ready = state.log.after(after).ok_or(Lagged)?.take_while(|event| within(event));
             durable.extend(ready.by_ref().take(look.limit).cloned());

@@ -10,7 +10,7 @@ use ::redis::{FromRedisValue, Pipeline, RedisError};
 use bytes::Bytes;
 use shared::channel::Channel;
 use shared::keys::Keys;
-use shared::position::Epoch;
+use shared::position::{Epoch, Position};
 use shared::redis::client::is_out_of_memory;
 use shared::redis::message::parse_last;
 use shared::redis::{ClockReply, Functions};
@@ -61,7 +61,9 @@ pub(super) async fn channel(
     // Unlike GET, it takes a key that holds something else for none.
     pipe.cmd("MGET").arg(keys.last(channel));
     let before = between.before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
-    let after = format!("({}", between.after);
+    // Beyond the highest there is nothing, and Redis takes it for a mistake to ask.
+    let highest = Position { ms: u64::MAX, seq: u64::MAX };
+    let after = if between.after < highest { format!("({}", between.after) } else { highest.to_string() };
     pipe.cmd("XREVRANGE").arg(keys.channel(channel)).arg(before).arg(after).arg("COUNT").arg(limit);
     let (clock, memory, (last,), entries): (ClockReply, String, (Option<Vec<u8>>,), Vec<RawEntry>) =
         ask(connection, &mut pipe).await?;

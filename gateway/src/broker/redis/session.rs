@@ -155,6 +155,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.barrier.due() => self.barrier.check(hearing.progress())?,
                 () = ready(()), if wanted.is_behind() => self.say(wanted).await?,
+                missed = hearing.missed() => self.again(missed, wanted, telling),
                 () = sleep_until(sweep.next()) => {
                     let batch = sweep.batch(Instant::now(), wanted);
                     self.compare(batch).await?;
@@ -163,7 +164,6 @@ impl<'a> Session<'a> {
                     Some(item) => wanted.note(item),
                     None => return Ok(()),
                 },
-                missed = hearing.missed() => self.again(missed, wanted, telling),
                 // Last, so that a flood of such messages keeps nothing else from being done.
                 suspicion = hearing.suspicious() => self.look_into(suspicion).await?,
             }
