@@ -14,7 +14,7 @@ pub(crate) mod hearing;
 mod library;
 mod read;
 mod reader;
-pub(crate) mod session;
+mod session;
 mod sweep;
 mod telling;
 pub(crate) mod wanted;

@@ -222,6 +222,12 @@ pub(super) fn advance(hub: &Hub, parts: &mut [Part], readers: &mut [Reader], now
             tell_whole(hub, index, part, readers, now, &mut said);
         }
     }
+    // It is one for all partitions, so it comes after the gaps of all of them.
+    let count = said.len();
+    said.retain(|said| !matches!(said, Said::Cursor));
+    if said.len() < count {
+        said.push(Said::Cursor);
+    }
     said
 }
 

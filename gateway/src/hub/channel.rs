@@ -124,7 +124,11 @@ impl LocalChannel {
     ) -> Vec<Waker> {
         let mut state = self.lock();
         let clock = snapshot.clock;
-        let missed = state.missed.take();
+        // Heard up to there, and here is something before that: it did not arrive.
+        let complete = state.complete.filter(|(of, _)| *of == life).map(|(_, complete)| complete);
+        let late = caught_up.first().is_some_and(|event| Some(event.order().position) <= complete);
+        let certain = state.last.map_or(Position::ZERO, |last| last.position);
+        let missed = state.missed.take().or(late.then_some(certain));
         match join {
             Join::Anew => state.log.raise_floor(clock),
             Join::CaughtUp => {

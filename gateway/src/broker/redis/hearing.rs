@@ -88,6 +88,8 @@ struct Listened {
     live: bool,
     /// The last event that was passed on; where there was none since it became live, the clock of its snapshot.
     through: Position,
+    /// Before it was live: an event that was not heard, though one that came after it was.
+    unheard: Position,
 }
 
 /// What is done once `clock` is heard.
@@ -140,7 +142,8 @@ impl Hearing {
     pub(crate) fn listen<'a>(&self, channels: impl Iterator<Item = (&'a String, &'a Channel, u64)>) {
         let listened = |(name, channel, generation): (&String, &Channel, u64)| {
             let channel = channel.clone();
-            (name.clone().into_bytes(), Listened { channel, generation, live: false, through: Position::ZERO })
+            let (through, unheard) = (Position::ZERO, Position::ZERO);
+            (name.clone().into_bytes(), Listened { channel, generation, live: false, through, unheard })
         };
         self.lock().channels.extend(channels.map(listened));
     }
@@ -288,8 +291,12 @@ impl Hearing {
             self.changed.notify_waiters();
             return Ok(());
         }
-        if listened.live && head.previous > listened.through {
-            self.miss(listened, &mut state.missed);
+        if head.previous > listened.through {
+            if listened.live {
+                self.miss(listened, &mut state.missed);
+            } else {
+                listened.unheard = listened.unheard.max(head.previous);
+            }
         }
         (state.heard, listened.through) = (head.position, head.position);
         let stamp = Stamp { position: head.position, previous: head.previous };
@@ -352,6 +359,12 @@ impl Hearing {
         let Attached { name, channel, generation, snapshot, join } = attached;
         let listened = state.channels.get_mut(&name);
         if let Some(listened) = listened.filter(|listened| listened.generation == generation) {
+            if listened.unheard > snapshot.clock {
+                // It is neither in the snapshot nor did it arrive: not live, but attached once more.
+                state.missed.push((channel, generation));
+                self.changed.notify_waiters();
+                return;
+            }
             listened.live = true;
             // What came since the snapshot was passed on, and waits in the sink.
             listened.through = listened.through.max(snapshot.clock);

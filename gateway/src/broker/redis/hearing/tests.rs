@@ -333,10 +333,20 @@ fn a_message_that_follows_on_from_one_that_did_not_come() {
 #[test]
 fn what_came_before_a_channel_was_live_is_followed_on_from() {
     let world = World::new();
-    world.push("sse:a", "\u{1E}14-0 13-0 e\nx");
+    world.push("sse:a", "\u{1E}14-0 11-0 e\nx");
     world.hearing.live_at(at(12), attached(7, at(12)), 0);
     world.push("sse.node:n", "14-0 e r");
     world.push("sse:a", "\u{1E}15-0 14-0 e\nx");
     assert_eq!(world.missed(), vec![]);
     assert!(!world.told().contains(&stale()));
+}
+
+#[test]
+fn what_was_lost_before_a_channel_was_live_has_it_attached_again() {
+    let world = World::new();
+    world.push("sse:a", "\u{1E}14-0 13-0 e\nx");
+    world.hearing.live_at(at(12), attached(7, at(12)), 0);
+    world.push("sse.node:n", "14-0 e r");
+    assert_eq!(world.missed(), [(channel("a"), 7)]);
+    assert!(!world.told().iter().any(|told| matches!(told, Told::Live(..))));
 }

@@ -127,7 +127,7 @@ impl Client {
                         let node = link.node;
                         self.stopped = true;
                         self.link = None;
-                        around.check(self.debt.over(around.record, &self.cursor, &on, heard, node))?;
+                        self.debt.over(around.record, &self.cursor, &on, heard, node)?;
                         return Ok(true);
                     }
                     let request = Request { resume: link.resume.clone(), ..Request::default() };
@@ -175,8 +175,7 @@ impl Client {
         let bytes: Vec<u8> = link.pipe.drain(..count).collect();
         link.decoder.feed(&bytes).map_err(|error| error.to_string())?;
         while let Some(item) = self.link.as_mut().and_then(|link| link.decoder.next()) {
-            let result = self.take(item, &on, around);
-            around.check(result)?;
+            self.take(item, &on, around)?;
         }
         let Some(link) = &self.link else { return Ok(true) };
         if matches!(link.stage, Stage::Ended) && link.pipe.is_empty() {
@@ -237,9 +236,9 @@ impl Client {
         let reason = text("reason");
         let count = around.stats.gaps.entry(reason.clone()).or_default();
         if real {
-            count.0 += 1
+            count.0 += 1;
         } else {
-            count.1 += 1
+            count.1 += 1;
         }
         // Its cursor says nothing of a partition that it comes to anew, or that it stands before all of it.
         let anew = reason == "unknown_cursor" || self.link.as_ref().is_some_and(|link| link.at_zero);
@@ -258,11 +257,5 @@ impl Client {
             }
             _ => false,
         }
-    }
-}
-
-impl Around<'_> {
-    fn check<T>(&self, result: Result<T, String>) -> Result<T, String> {
-        result
     }
 }

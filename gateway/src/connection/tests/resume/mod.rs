@@ -1,8 +1,8 @@
 //! Whatever happens to Redis, to nodes and to clients: no event is lost or told twice, unless a gap says so.
 //!
 //! Everything that decides is real: hub, connections, the worker that reads the past, `Hearing`, `Wanted`, the decisions of
-//! `catch_up` and [`shared::continuity`]. What is played is the server ([`redis`]), the sockets to it ([`node`], [`reads`]),
-//! the clients ([`client`]) and time; [`oracle`] has the full record of what was published.
+//! `catch_up` and [`shared::continuity`]. What is played is the server ([`redis`]), the sockets to it ([`node`], [`session`],
+//! [`reads`]), the clients ([`client`]) and time; [`oracle`] has the full record of what was published.
 //!
 //! `RESUME_CASES` says how many cases are run, `RESUME_OPS` how long they are at most.
 
@@ -11,6 +11,7 @@ mod node;
 mod oracle;
 mod reads;
 mod redis;
+mod session;
 mod world;
 
 use std::sync::Mutex;
@@ -23,8 +24,8 @@ use self::oracle::Gaps;
 use self::world::Model;
 use super::*;
 
-/// What every case of `make test` does; more are run by name.
-const CASES: u32 = 3_000;
+/// How many cases `make test` has; more are run by name.
+const CASES: u32 = 20_000;
 const OPS: usize = 160;
 
 /// What becomes of an event.
@@ -83,6 +84,8 @@ struct Setup {
     /// Histories, logs and replays of a few events each.
     tight: bool,
     evicts: bool,
+    /// Every client has a stream when it begins.
+    warm: bool,
     /// How the clients begin.
     starts: Vec<Resume>,
 }
@@ -107,8 +110,8 @@ fn setup() -> impl Strategy<Value = Setup> {
         1 => (1..4usize).prop_map(Resume::Newest),
     ];
     let starts = proptest::collection::vec(start, 3);
-    (1..3u16, any::<bool>(), proptest::bool::weighted(0.1), starts)
-        .prop_map(|(partitions, tight, evicts, starts)| Setup { partitions, tight, evicts, starts })
+    (1..3u16, any::<bool>(), proptest::bool::weighted(0.1), proptest::bool::weighted(0.7), starts)
+        .prop_map(|(partitions, tight, evicts, warm, starts)| Setup { partitions, tight, evicts, warm, starts })
 }
 
 fn op(faults: bool) -> BoxedStrategy<Op> {
@@ -185,6 +188,14 @@ impl Stats {
 
 fn run(setup: &Setup, ops: &[Op]) -> Result<Stats, String> {
     let mut model = Model::new(setup);
+    if setup.warm {
+        let connect = (0..3).map(|client| Op::Connect(client, client % 2));
+        let read = (0..3).map(|client| Op::Write(client, 9, 8));
+        let settle = || (0..2).map(Op::Settle);
+        for op in connect.chain(settle()).chain(read.clone()).chain(settle()).chain(read) {
+            model.act(&op)?;
+        }
+    }
     for (number, op) in ops.iter().enumerate() {
         model.act(op).map_err(|error| format!("{error}, at step {number}"))?;
     }
