@@ -16,9 +16,12 @@ use shared::position::{Epoch, Position};
 use shared::redis::message;
 use tokio::sync::Notify;
 
-use super::super::{Join, Message, Seen, Sink, Snapshot, Stamp};
+pub(crate) use self::words::{Attached, Compared, Progress, Suspicion};
+use super::super::{Message, Seen, Sink, Stamp};
 use super::PARTITION;
 use super::ended::Ended;
+
+mod words;
 
 /// Shared by a session and its Pub/Sub connection; ends with them.
 pub(crate) struct Hearing {
@@ -64,23 +67,6 @@ struct State {
     ended: Option<Ended>,
 }
 
-/// What is wrong with a durable message. Anybody who may publish can write one by hand, so by itself it proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Suspicion {
-    /// It is of another epoch.
-    Epoch,
-    /// Its position is not above the last.
-    Order,
-}
-
-/// How far the connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
-    pub(crate) messages: u64,
-    pub(crate) heard: Position,
-    pub(crate) barrier: Position,
-}
-
 /// A channel that is subscribed, or about to be.
 struct Listened {
     channel: Channel,
@@ -101,24 +87,6 @@ struct Waiting {
 enum Then {
     Live(Vec<Attached>),
     Compare(Vec<Compared>),
-}
-
-/// A channel whose last event was read while it was subscribed.
-pub(crate) struct Compared {
-    /// In Redis.
-    pub(crate) name: Vec<u8>,
-    pub(crate) generation: u64,
-    pub(crate) last: Position,
-}
-
-/// A channel that was subscribed and then read.
-pub(crate) struct Attached {
-    /// In Redis.
-    pub(crate) name: Vec<u8>,
-    pub(crate) channel: Channel,
-    pub(crate) generation: u64,
-    pub(crate) snapshot: Snapshot,
-    pub(crate) join: Join,
 }
 
 impl Hearing {

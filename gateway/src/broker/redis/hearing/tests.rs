@@ -1,7 +1,7 @@
 //! Pushes in, what the hub is told out: the tests play the server.
 
 use super::*;
-use crate::broker::{Lost, Partition, Seen};
+use crate::broker::{Join, Lost, Partition, Seen, Snapshot};
 
 #[derive(Debug, PartialEq)]
 enum Told {
