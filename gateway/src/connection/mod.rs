@@ -4,8 +4,8 @@
 //! [`Connection::next`] again whenever the [`Wakeup`] fires, the time it named has come, or its socket took what it got.
 //! Everything pending goes out in one answer, so a connection that falls behind is served in fewer, larger writes.
 //!
-//! Where it stands is a position for each partition ([`join`]); what can be written beyond that is a question to replay and
-//! log ([`merge`]). Nothing is kept of what was written.
+//! Where it stands is a position for each partition (`join`); what can be written beyond that is a question to replay and
+//! log (`merge`). Nothing is kept of what was written.
 
 mod close;
 mod guard;

@@ -1,6 +1,6 @@
 //! The hub: which channels have someone on this node, and what was published on them lately.
 //!
-//! An event enters by [`Sink::message`], is encoded once, waits in its channel's log, and leaves when a connection reads it
+//! An event enters by `Sink::message`, is encoded once, waits in its channel's log, and leaves when a connection reads it
 //! there. Fan-out never waits: appending and waking cost the same whether a connection is fast, slow or dead.
 //!
 //! Locks, always taken in this order: table, channel, partition. No waker is called and nothing is awaited under any.
