@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 
 use shared::event_stream::decode::Decoded;
-use testkit::{PATIENCE, RedisServer, eventually, eventually_within, free_ports, soon};
+use testkit::{PATIENCE, Proxy, RedisServer, eventually, eventually_within, free_ports, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::{Gateway, Link, Stream};
+use crate::support::{Gateway, Stream};
 
 async fn open(gateway: &Gateway, path: &str) -> Stream {
     let mut stream = gateway.stream(path).await;
@@ -183,12 +183,12 @@ async fn a_redis_that_hangs_is_given_up_and_taken_again() {
 #[tokio::test]
 async fn a_node_that_does_not_hear_itself_begins_anew() {
     let redis = RedisServer::start().await;
-    let link = Link::to(&redis).await;
+    let link = Proxy::to(redis.port()).await;
     let gateway = Gateway::builder().args(&["--redis-url", &link.url()]).start().await;
     let mut stream = open(&gateway, "/events?channel=a").await;
     publish(&redis, "before").await;
     assert_eq!(stream.data().await.as_deref(), Some("before"));
-    assert_eq!(link.mute_subscribers(), 1);
+    assert_eq!(link.deafen_subscribers(), 1);
     let deaf = "sse_gateway_broker_sessions_ended_total{reason=\"deaf\"}";
     // It speaks to itself every 5 s, and has 10 s to hear it.
     let noticed = async || (gateway.metric(deaf).await == 1.0).then_some(());

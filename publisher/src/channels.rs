@@ -3,20 +3,15 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 use shared::channel::Channel;
+use shared::continuity::{Evidence, Gap, Tail};
 use shared::cursor::{Cursor, CursorPart, Tag};
-use shared::position::Position;
+use shared::position::{Position, Stamp};
 
 use crate::PublishError;
 
 /// Payloads of one page of history, in bytes; beyond it a page ends early, with one entry at least.
 pub const MAX_HISTORY_BYTES: usize = 4 << 20;
-
-const HOUR_MS: u64 = 3_600_000;
-/// A channel's last position is kept for 7 days after its event. A cursor younger than this by an hour, for clocks that
-/// stray, finds it in place if there was an event after it.
-const REMEMBERED_MS: u64 = (7 * 24 - 1) * HOUR_MS;
 
 /// A durable event in a channel's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,20 +48,6 @@ pub struct HistoryPage {
     pub entries: Vec<HistoryEntry>,
     /// There is something to say of what comes after the last of `entries`: more of them, or that they are gone.
     pub more: bool,
-}
-
-/// Why events after a cursor can no longer be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Gap {
-    /// The first that is left is not the one right after the cursor.
-    Trimmed,
-    /// None is left of those after the cursor; or the cursor is so old that nobody knows whether there were any.
-    Expired,
-    /// The cursor is of another epoch: the broker may have lost events.
-    DataLost,
-    /// The cursor is of other partitions.
-    UnknownCursor,
 }
 
 /// Reads and erases what is held of channels. Implemented by every broker.
@@ -119,23 +100,20 @@ pub(crate) fn start(after: Option<&Cursor>) -> Position {
 /// What somebody missed who read up to `after` and is given `page`, which was read from [`start`] on. Where that is
 /// [`Gap::DataLost`], positions do not compare, and the page has to be read again from the beginning.
 pub(crate) fn gap(after: Option<&Cursor>, page: &HistoryPage) -> Option<Gap> {
-    let first = page.entries.first().map(|first| first.previous).filter(|previous| *previous != Position::ZERO);
-    let Some(after) = after else { return first.map(|_| Gap::Trimmed) };
+    let Some(after) = after else {
+        let is_trimmed = page.entries.first().is_some_and(|first| first.previous != Position::ZERO);
+        return is_trimmed.then_some(Gap::Trimmed);
+    };
     let Some(part) = only_part(after) else { return Some(Gap::UnknownCursor) };
-    let at = part.position;
-    if part.tag != page.tag || at > page.clock {
+    if part.tag != page.tag {
         return Some(Gap::DataLost);
     }
-    if let Some(previous) = first {
-        return (previous > at).then_some(Gap::Trimmed);
-    }
-    if let (true, Some(last)) = (page.entries.is_empty(), page.last) {
-        return (last.position > at).then_some(Gap::Expired);
-    }
-    // Nothing here remembers what came before: there was nothing, unless it is long ago.
-    let remembered =
-        at.ms <= page.time_ms.saturating_add(HOUR_MS) && page.time_ms.saturating_sub(at.ms) <= REMEMBERED_MS;
-    (!remembered).then_some(Gap::Expired)
+    let last = page.last.map(|last| last.position);
+    // A page does not know whether the broker evicts: who resumes a stream is told more strictly.
+    let evidence = Evidence { clock: page.clock, time_ms: page.time_ms, evicts: false, last };
+    // A page ends where something is missing.
+    let first = page.entries.first().map(|first| Stamp { position: first.position, previous: first.previous });
+    evidence.resume(part.position, first.map(|first| Tail { first, unbroken: true })).err()
 }
 
 /// Of a cursor of a single partition.

@@ -18,6 +18,8 @@ pub struct Position {
 impl Position {
     /// Before every event: `0-0`, which Redis refuses as an entry id. As `previous` it means "no event before".
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
+    /// After every event.
+    pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
     /// The position of a new event: `now_ms` with seq 0, or the one right after `self` where that is not later.
     #[must_use]

@@ -3,8 +3,8 @@
 //! It runs on a thread of its own, so that a busy fan-out does not keep it from reading. There, `run` holds one session
 //! after the other: `session` opens its two connections, `hearing` is what the Pub/Sub connection hears, and between two
 //! sessions it waits, `backoff` each time longer. A channel that was heard before goes on where it was (`catch_up`), and once
-//! a minute each is compared with what Redis has of it (`sweep`). It reconnects and resubscribes by itself: the client library's own way to
-//! do so loses channels.
+//! a minute each is compared with what Redis has of it (`sweep`). It reconnects and resubscribes by itself: the client
+//! library's own way to do so loses channels.
 
 mod backoff;
 mod barrier;

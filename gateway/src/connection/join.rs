@@ -3,6 +3,7 @@
 //! are decided. Pure but for the hub: what has to be read is asked for, and comes later.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::channel::Channel;
 use shared::continuity::Gap;
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 use super::resume::Resume;
 use crate::broker::Partition;
 use crate::hub::{Asked, Hub, Life, Replay, Subscription, Ticket};
+
+/// How long to wait until a read that failed is asked for again: the session is likely to be gone.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// One partition of a connection.
 pub(super) struct Part {
@@ -67,7 +71,7 @@ enum State {
 
 /// What is still to be decided.
 struct Wanted {
-    from: From,
+    from: Origin,
     asking: Asking,
 }
 
@@ -96,7 +100,7 @@ impl Asking {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Origin {
     Cursor,
     Earliest,
     Newest(usize),
@@ -157,9 +161,9 @@ impl Part {
 impl Reader {
     pub(super) fn new(subscription: Subscription, part: usize, resume: &Resume) -> Self {
         let from = match resume {
-            Resume::Earliest => From::Earliest,
-            Resume::Newest(count) => From::Newest(*count),
-            Resume::Now | Resume::After(_) | Resume::Unknown => From::Cursor,
+            Resume::Earliest => Origin::Earliest,
+            Resume::Newest(count) => Origin::Newest(*count),
+            Resume::Now | Resume::After(_) | Resume::Unknown => Origin::Cursor,
         };
         let state = State::Open(Wanted { from, asking: Asking::default() });
         Self { subscription, part, state, ended: false }
@@ -199,12 +203,9 @@ impl Reader {
 
     fn reopen(&mut self) {
         self.ended = false;
-        self.state = State::Open(Wanted { from: From::Cursor, asking: Asking::default() });
+        self.state = State::Open(Wanted { from: Origin::Cursor, asking: Asking::default() });
     }
 }
-
-/// How long to wait until a read that failed is asked for again: the session is likely to be gone.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Brings `parts` and `readers` on as far as that can be done now, and tells what there is to say, in order.
 pub(super) fn advance(hub: &Hub, parts: &mut [Part], readers: &mut [Reader], now: Instant) -> Vec<Said> {
@@ -299,15 +300,15 @@ fn decide(hub: &Hub, part: &mut Part, reader: &mut Reader, now: Instant, said: &
     }
     let cursor = part.at.position;
     let from_log =
-        wanted.from == From::Cursor && cursor <= hub.watermark(part.partition) && reader.subscription.reaches(cursor);
+        wanted.from == Origin::Cursor && cursor <= hub.watermark(part.partition) && reader.subscription.reaches(cursor);
     if from_log {
         return reader.begin(cursor);
     }
-    let after = if wanted.from == From::Cursor { cursor } else { Position::ZERO };
+    let after = if wanted.from == Origin::Cursor { cursor } else { Position::ZERO };
     let (subscription, life) = (&reader.subscription, part.life);
     let Some(replay) = wanted.asking.ask(now, |ticket| subscription.past(after, life, ticket)) else { return };
     let (start, gap) = match wanted.from {
-        From::Cursor => match replay.resume(cursor) {
+        Origin::Cursor => match replay.resume(cursor) {
             Ok(()) => (cursor, None),
             // Beyond everything published: of a life that is over.
             Err(Gap::DataLost) => {
@@ -316,8 +317,8 @@ fn decide(hub: &Hub, part: &mut Part, reader: &mut Reader, now: Instant, said: &
             }
             Err(gap) => (replay.clock, Some(gap)),
         },
-        From::Earliest => replay.earliest(),
-        From::Newest(count) => (reader.subscription.newest(&replay, count), None),
+        Origin::Earliest => replay.earliest(),
+        Origin::Newest(count) => (reader.subscription.newest(&replay, count), None),
     };
     if let Some(gap) = gap
         && let Some(end) = hub.cursor(part.partition, start)

@@ -61,7 +61,7 @@ pub fn is_over(hub: &Hub, subscriptions: &[Subscription], resume: &Resume) -> bo
         let partition = subscription.partition();
         let Some(Life { number, begin }) = hub.life(partition) else { return false };
         let ended = match resume {
-            Resume::Now => Position { ms: u64::MAX, seq: u64::MAX },
+            Resume::Now => Position::MAX,
             Resume::After(_) => match resume.part(hub, partition) {
                 // Beyond the watermark only Redis knows whether there was such a position.
                 Some(part) if part.tag == begin.tag && part.position <= hub.watermark(partition) => part.position,

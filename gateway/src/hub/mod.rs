@@ -269,12 +269,6 @@ impl Hub {
         }
     }
 
-    /// Makes room: pasts that connections have been given, or do not come for.
-    fn drop_replays(&self) {
-        let (locals, now): (Vec<_>, _) = (self.lock().channels.values().cloned().collect(), Instant::now());
-        locals.iter().for_each(|local| local.lock().replays.make_room(now));
-    }
-
     fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {
         let generation = table.next_generation;
         table.next_generation += 1;

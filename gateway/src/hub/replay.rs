@@ -12,10 +12,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use shared::continuity::{Evidence, Gap, Tail, unbroken};
 use shared::position::{Position, Stamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::room::{Room, UNIT};
 use super::channel::LocalChannel;
 use super::encoded::Encoded;
 use super::{Hub, wake};
@@ -23,19 +24,14 @@ use crate::broker::past::{self, Past, PastLimits};
 use crate::broker::{Broker, BrokerError, Last};
 use crate::metrics::HistoryRead;
 
+mod room;
+
 /// Reads under way at a time.
 const READS: usize = 16;
 /// A result that nobody asked for so long is dropped.
 const UNUSED: Duration = Duration::from_secs(10);
 /// Where there is no room: one that nobody has come to take for so long goes too.
 const UNTAKEN: Duration = Duration::from_secs(1);
-/// How often results are looked through while there is no room.
-const MAKE_ROOM: Duration = Duration::from_millis(50);
-/// A read that finds no room for so long fails, so that others have their turn at trying.
-const NO_ROOM: Duration = Duration::from_secs(10);
-/// What the budget is counted in, in bytes.
-const UNIT: usize = 1_024;
-
 /// Bounds of reading the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplaySettings {
@@ -69,6 +65,8 @@ pub(super) struct Replays {
     used: Option<Instant>,
     /// Somebody was given it.
     given: bool,
+    /// The channel stands in the list of those that may hold a result. Written by [`Room`].
+    listed: bool,
     /// Number of the last read that failed.
     failed: u64,
     /// Number of the last read that is over, well or not.
@@ -135,8 +133,8 @@ impl Replays {
     fn begin(&mut self) -> Option<(u64, Position)> {
         let wanted = self.wanted.take()?;
         self.begun += 1;
-        // The last one did not reach back far enough for somebody, or is too old. This one reaches as far as any may ask, so that there
-        // are two reads, not one for each cursor.
+        // The last one did not reach back far enough for somebody, or is too old. This one reaches as far as any may ask, so
+        // that there are two reads, not one for each cursor.
         let after = if self.current.is_some() { Position::ZERO } else { wanted };
         self.under_way = Some(after);
         Some((self.begun, after))
@@ -177,6 +175,11 @@ impl Replays {
         if self.given || self.is_unused(now, UNTAKEN) {
             self.current = None;
         }
+    }
+
+    /// Whether there is a result that takes room.
+    fn is_held(&self) -> bool {
+        self.current.is_some()
     }
 
     fn is_unused(&self, now: Instant, least: Duration) -> bool {
@@ -261,14 +264,13 @@ impl Replay {
 
 /// Reads what is asked for, until `stop`.
 pub(super) async fn run(hub: Arc<Hub>, broker: Arc<dyn Broker>, mut queue: Queue, stop: CancellationToken) {
-    let settings = hub.settings.replay;
-    let budget = Arc::new(Semaphore::new((settings.max_bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS)));
+    let room = Room::new(hub.settings.replay.max_bytes);
     let mut reads = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             local = queue.recv(), if reads.len() < READS => match local {
-                Some(local) => reads.push(read(&hub, broker.as_ref(), local, &budget)),
+                Some(local) => reads.push(read(&hub, broker.as_ref(), local, &room)),
                 None => return,
             },
             Some(()) = reads.next() => {}
@@ -276,19 +278,10 @@ pub(super) async fn run(hub: Arc<Hub>, broker: Arc<dyn Broker>, mut queue: Queue
     }
 }
 
-async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, budget: &Arc<Semaphore>) {
+async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, all_room: &Room) {
     // What it may come to, payloads and encoded. The rest is given back.
     let most = units(hub.settings.replay.limits.bytes.saturating_mul(2)).min(units(hub.settings.replay.max_bytes));
-    let since = Instant::now();
-    let room = loop {
-        match timeout(MAKE_ROOM, budget.clone().acquire_many_owned(most)).await {
-            Ok(Ok(room)) => break room,
-            // Never closed.
-            Ok(Err(_)) => return,
-            Err(_) if since.elapsed() >= NO_ROOM => return give_up(hub, &local),
-            Err(_) => hub.drop_replays(),
-        }
-    };
+    let Some(room) = all_room.take(most).await else { return give_up(hub, &local) };
     // Begun as late as possible: whoever asked until now is served by this read.
     let Some((number, after)) = local.lock().replays.begin() else { return };
     let life = hub.life(local.partition).map(|life| life.number);
@@ -304,12 +297,16 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, bud
         }
     };
     hub.metrics.history_read(if replay.is_some() { HistoryRead::Done } else { HistoryRead::Failed });
+    let is_there = replay.is_some();
     // Dropped after the lock: what it gives back may wake the next read.
     let _before;
     let mut state = local.lock();
     _before = state.replays.end(number, replay, Instant::now());
     let wakers = state.wakers();
     drop(state);
+    if is_there {
+        all_room.is_taken_by(&local);
+    }
     wake(wakers);
 }
 

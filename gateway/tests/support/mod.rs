@@ -1,12 +1,10 @@
 //! What every test here needs: a gateway of its own, clients that read event streams, and patience without sleeping.
 
 mod gateway;
-mod link;
 mod raw;
 mod stream;
 
 pub use gateway::{Exit, Gateway};
-pub use link::Link;
 pub use raw::Raw;
 pub use stream::Stream;
 pub use testkit::{PATIENCE, eventually, soon};

@@ -23,7 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use super::{check, query};
-use crate::channels::{self, Channels, Gap, HistoryEntry, HistoryPage, MAX_HISTORY_BYTES};
+use shared::continuity::Gap;
+
+use crate::channels::{self, Channels, HistoryEntry, HistoryPage, MAX_HISTORY_BYTES};
 
 /// Events of one answer where nothing is said, and at most.
 const DEFAULT_LIMIT: usize = 100;

@@ -62,8 +62,8 @@ pub(super) async fn channel(
     pipe.cmd("MGET").arg(keys.last(channel));
     let before = between.before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
     // Beyond the highest there is nothing, and Redis takes it for a mistake to ask.
-    let highest = Position { ms: u64::MAX, seq: u64::MAX };
-    let after = if between.after < highest { format!("({}", between.after) } else { highest.to_string() };
+    let exclusive = if between.after < Position::MAX { "(" } else { "" };
+    let after = format!("{exclusive}{}", between.after);
     pipe.cmd("XREVRANGE").arg(keys.channel(channel)).arg(before).arg(after).arg("COUNT").arg(limit);
     let (clock, memory, (last,), entries): (ClockReply, String, (Option<Vec<u8>>,), Vec<RawEntry>) =
         ask(connection, &mut pipe).await?;
