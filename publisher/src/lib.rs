@@ -3,6 +3,7 @@
 //!
 //! A gateway on its embedded broker mounts the same routes, so that one process is enough to begin with.
 
+mod cancel;
 mod channel_settings;
 mod channels;
 pub mod cli;
@@ -17,6 +18,7 @@ mod publisher;
 pub mod serve;
 mod server;
 
+pub use cancel::{CANCEL_TTL, Cancel, Waiter, Waiters};
 pub use channel_settings::{ChannelRule, ChannelSettings, Configured, MAX_RULE_HISTORY, MAX_RULE_TTL};
 pub use channels::{Channels, HistoryEntry, HistoryPage, LastEvent, MAX_HISTORY_BYTES};
 pub use event::Event;
