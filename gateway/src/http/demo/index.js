@@ -1,0 +1,2 @@
+import { placeholder } from './page.js';
+placeholder();
