@@ -148,8 +148,9 @@ async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken,
 }
 
 fn router(config: &Config, publisher: &Publisher) -> Router {
-    let publish = Configured::new(Arc::new(publisher.clone()), config.channels.clone());
-    crate::http::router(Arc::new(publish), Arc::new(publisher.clone()), config.limits.of_routes())
+    let publisher = Arc::new(publisher.clone());
+    let publish = Configured::new(publisher.clone(), config.channels.clone());
+    crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes())
         .fallback(not_found)
         .layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }
