@@ -182,8 +182,9 @@ async fn figures(config: &Config, publisher: &Publisher, stop: &CancellationToke
 }
 
 fn router(config: &Config, publisher: &Publisher, demo: Option<Arc<Demo>>) -> Router {
-    let publish = Configured::new(Arc::new(publisher.clone()), config.channels.clone());
-    let mut router = crate::http::router(Arc::new(publish), Arc::new(publisher.clone()), config.limits.of_routes());
+    let publisher = Arc::new(publisher.clone());
+    let publish = Configured::new(publisher.clone(), config.channels.clone());
+    let mut router = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
     if let Some(demo) = demo {
         router = router.merge(demo::router(demo).layer(from_fn_with_state(config.limits.max_url, url_limit)));
     }
