@@ -22,6 +22,7 @@ use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings};
+use crate::demo::{Carrier, Demo};
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
@@ -84,6 +85,8 @@ pub struct App {
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
+    /// Where the pages are shown.
+    demo: Option<Demo>,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
@@ -124,11 +127,16 @@ impl App {
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
         serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
-        let (broker, publish) = broker(config, &settings.node).await?;
+        let Built { broker, mut routes, carrier } = broker(config, &settings.node).await?;
+        let gate = Gate::new(config.limits.max_connections);
+        let demo = config.shows_demo(loopback).then(|| Demo::new(&settings.node, gate.clone(), carrier));
+        if let Some(demo) = &demo {
+            routes = routes.merge(demo.router());
+        }
         let node = Node {
             hub: hub.clone(),
             connection: Arc::new(settings),
-            gate: Gate::new(config.limits.max_connections),
+            gate,
             connection_metrics: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
@@ -140,11 +148,10 @@ impl App {
                 max_replay: config.replay.events,
             },
         };
-        let demo = config.shows_demo(loopback);
-        let router = http::router(Arc::new(node), publish, &cors(config, loopback), demo);
+        let router = http::router(Arc::new(node), routes, &cors(config, loopback), demo.is_some());
         let Drain { grace, deadline, .. } = config.drain;
         let drain = DrainSettings { grace, window: config.drain_window(), deadline };
-        Ok(Self { public, admin_address, router, hub, interest, broker, lifecycle, metrics, lane, drain })
+        Ok(Self { public, admin_address, router, hub, interest, broker, demo, lifecycle, metrics, lane, drain })
     }
 
     /// The address of the public port, as bound.
@@ -176,6 +183,9 @@ impl App {
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
         tasks.spawn(serve(public, self.router, self.lane, connections.clone(), stop_accepting.clone()));
+        if let Some(demo) = &self.demo {
+            demo.spawn(&mut tasks);
+        }
 
         let signal = tokio::select! {
             signal = signals.next() => signal,
@@ -186,6 +196,10 @@ impl App {
         self.lifecycle.drain(&self.metrics);
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
+            // While there are still streams that hear what its jobs say last.
+            if let Some(demo) = &self.demo {
+                demo.stop().await;
+            }
             stop_accepting.cancel();
             self.hub.close(Instant::now() + self.drain.window);
             connections.close();
@@ -205,19 +219,29 @@ impl App {
     }
 }
 
-/// The broker, and the publish routes, which only a node alone serves itself.
-async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router), AppError> {
+/// What carries the node's events, and what depends on which that is.
+struct Built {
+    broker: Arc<dyn Broker>,
+    /// Those for publishing, which only a node alone serves itself.
+    routes: Router,
+    /// For the demo.
+    carrier: Carrier,
+}
+
+async fn broker(config: &Config, node: &str) -> Result<Built, AppError> {
     let metrics = BrokerMetrics::new();
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
         let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
-        return Ok((Arc::new(broker), Router::new()));
+        let carrier = Carrier::Redis(Box::new(config.redis.clone()));
+        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), carrier });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
     let broker = Arc::new(MemoryBroker::new(limits));
     let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    Ok((broker.clone(), publisher::http::router(publish, broker, publish_limits(config))))
+    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
+    Ok(Built { carrier: Carrier::memory(broker.clone()), broker, routes })
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

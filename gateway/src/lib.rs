@@ -2,13 +2,15 @@
 //!
 //! Who may import whom: `http > lane > connection > hub > broker > shared`, left may use right, never back. An event enters
 //! by [`broker`], waits in a channel log of the [`hub`], is read by a [`connection`] and moved to its socket by a [`lane`];
-//! [`http`] opens connections, [`app`] owns every task, [`shutdown`] is the written order in which they end.
+//! [`http`] opens connections, [`app`] owns every task, [`shutdown`] is the written order in which they end. [`demo`] is what
+//! the demo pages need besides.
 
 pub mod app;
 pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod demo;
 pub mod http;
 pub mod hub;
 pub mod lane;

@@ -5,7 +5,6 @@
 
 mod bad_input;
 mod broker_contract;
-mod browser;
 mod catch_up;
 mod channel_settings;
 mod closed_tab;

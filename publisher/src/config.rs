@@ -27,6 +27,8 @@ pub struct Config {
     pub admin_listen: String,
     /// Allows a port beyond loopback without authentication.
     pub insecure: bool,
+    /// What the gateways' demo pages ask for: `/demo/jobs`, and figures that move.
+    pub demo: bool,
     /// How to reach Redis.
     pub redis: Settings,
     /// What families of channels have in common.
@@ -89,6 +91,7 @@ impl Default for Config {
             listen: "127.0.0.1:8090".to_owned(),
             admin_listen: "127.0.0.1:9091".to_owned(),
             insecure: false,
+            demo: false,
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
             limits: Limits::default(),

@@ -8,6 +8,7 @@ mod channel_settings;
 mod channels;
 pub mod cli;
 pub mod config;
+pub mod demo;
 mod event;
 mod health;
 pub mod http;
@@ -15,6 +16,7 @@ pub mod metrics;
 mod operator;
 mod publication;
 mod publisher;
+mod random;
 pub mod serve;
 mod server;
 

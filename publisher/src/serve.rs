@@ -1,7 +1,9 @@
 //! The HTTP service as a whole: ports first, then Redis, then requests, and at the end everything in order.
 //!
 //! The end: readiness goes; the grace passes, so that load balancers notice; no more connections are accepted; requests
-//! under way are answered. One deadline holds over all of it, and a second signal ends the process at once.
+//! under way are answered, and jobs of the demo finished. Those that would not be in time are told to stop a little before
+//! the deadline, so that they can still say so. That deadline holds over all of it, and a second signal ends the process
+//! at once.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,14 +23,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Drain, resolve};
+use crate::demo::{self, Demo};
 use crate::health::{Health, watch};
-use crate::http::not_found;
 use crate::http::problem::Problem;
+use crate::http::{not_found, url_limit};
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publisher, operator};
 
 /// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 128;
+/// At the end, what jobs have to say that they were stopped, before the deadline.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +113,10 @@ impl Service {
         let settings =
             ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let served = serve(listener, router(&config, &publisher), settings, connections.clone(), stop.clone());
+        let demo = config.demo.then(|| Demo::new(Arc::new(publisher.clone()), Arc::new(publisher.clone())));
+        let router = router(&config, &publisher, demo.clone());
+        let served = serve(listener, router, settings, connections.clone(), stop.clone());
+        let figures = figures(&config, &publisher, &stop);
         health.start();
         say(&greeting(public_address, admin_address, publisher.client().address()));
 
@@ -116,25 +124,31 @@ impl Service {
             let signal = signals.next().await;
             tracing::info!(signal, grace = %humantime::format_duration(config.drain.grace), "stopping");
             health.drain();
-            end(&config.drain, &connections, &stop, &mut signals).await;
+            end(&config.drain, &connections, demo.as_deref(), &stop, &mut signals).await;
         };
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
             () = life => {}
-            _ = async { tokio::join!(served, watch(&health, &publisher)) } => {}
+            _ = async { tokio::join!(served, figures, watch(&health, &publisher)) } => {}
         }
         Ok(())
     }
 }
 
 /// Stops in order, and in time.
-async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken, signals: &mut Signals) {
+async fn end(
+    drain: &Drain,
+    connections: &TaskTracker,
+    demo: Option<&Demo>,
+    stop: &CancellationToken,
+    signals: &mut Signals,
+) {
     let deadline = Instant::now() + drain.deadline;
     let drained = async {
         sleep(drain.grace).await;
         stop.cancel();
         connections.close();
-        connections.wait().await;
+        finish(connections, demo, deadline).await;
     };
     tokio::select! {
         result = timeout_at(deadline, drained) => match result {
@@ -147,11 +161,34 @@ async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken,
     }
 }
 
-fn router(config: &Config, publisher: &Publisher) -> Router {
-    let publish = Configured::new(Arc::new(publisher.clone()), config.channels.clone());
-    crate::http::router(Arc::new(publish), Arc::new(publisher.clone()), config.limits.of_routes())
-        .fallback(not_found)
-        .layer(from_fn_with_state(config.limits.request_timeout, deadline))
+/// Requests under way, then jobs, which only requests begin.
+async fn finish(connections: &TaskTracker, demo: Option<&Demo>, deadline: Instant) {
+    let Some(demo) = demo else { return connections.wait().await };
+    let both = async {
+        connections.wait().await;
+        demo.finish().await;
+    };
+    let last_words = deadline.checked_sub(LAST_WORDS).unwrap_or(deadline);
+    if timeout_at(last_words, both).await.is_err() {
+        tokio::join!(connections.wait(), demo.stop());
+    }
+}
+
+/// The moving figures of the demo, until `stop`.
+async fn figures(config: &Config, publisher: &Publisher, stop: &CancellationToken) {
+    if config.demo {
+        demo::ticker(Arc::new(publisher.clone()), Arc::new(publisher.clone()), stop.clone()).await;
+    }
+}
+
+fn router(config: &Config, publisher: &Publisher, demo: Option<Arc<Demo>>) -> Router {
+    let publisher = Arc::new(publisher.clone());
+    let publish = Configured::new(publisher.clone(), config.channels.clone());
+    let mut router = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
+    if let Some(demo) = demo {
+        router = router.merge(demo::router(demo).layer(from_fn_with_state(config.limits.max_url, url_limit)));
+    }
+    router.fallback(not_found).layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }
 
 /// Refuses, 408, what is not answered in time.

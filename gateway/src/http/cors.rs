@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Method, Uri};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -50,6 +50,8 @@ impl Cors {
         layer
             .allow_methods([Method::GET, Method::POST])
             .allow_headers([CONTENT_TYPE, AUTHORIZATION, CACHE_CONTROL, LAST_EVENT_ID])
+            // Where the channel is that an answer or a job will be told on.
+            .expose_headers([LOCATION])
             .max_age(MAX_AGE)
     }
 }

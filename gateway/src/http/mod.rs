@@ -1,8 +1,9 @@
-//! HTTP: which request opens what. The public port has the event streams, the demo page and, on the embedded broker, the
+//! HTTP: which request opens what. The public port has the event streams, the demo pages and, on the embedded broker, the
 //! publish routes; the operator port has its own router in [`admin`].
 
 pub mod admin;
 mod cors;
+mod demo;
 mod events;
 mod params;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use publisher::http::problem::Problem;
@@ -23,8 +24,6 @@ use crate::connection::{ConnectionSettings, Gate};
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
-
-const DEMO: &str = include_str!("demo.html");
 
 /// What the routes of the public port work with. Made by the app, shared, never changed.
 pub struct Node {
@@ -59,14 +58,14 @@ pub struct Limits {
     pub max_replay: usize,
 }
 
-/// The public port. `publish` are routes that somebody else serves; `demo` adds the page at `/`.
+/// The public port. `publish` are routes that somebody else serves; `demo` adds the pages at `/` and `/demo/`.
 pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
     let Limits { max_url, request_timeout, .. } = node.limits;
     let mut streams = Router::new()
         .route("/events", get(events::by_query).post(events::by_body))
         .route("/api/sse/connect", get(events::connect));
     if demo {
-        streams = streams.route("/", get(|| async { Html(DEMO) }));
+        streams = streams.merge(demo::router());
     }
     let streams = streams.method_not_allowed_fallback(method_not_allowed).with_state(node);
     publish
