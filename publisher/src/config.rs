@@ -10,6 +10,7 @@ use shared::redis::Settings;
 use shared::telemetry::LogFormat;
 
 use crate::ChannelSettings;
+use crate::chat::ChatSettings;
 use crate::http;
 
 /// Prefix of the environment variables: `SSE_PUBLISHER__LISTEN`.
@@ -27,10 +28,14 @@ pub struct Config {
     pub admin_listen: String,
     /// Allows a port beyond loopback without authentication.
     pub insecure: bool,
+    /// Serves what the demo pages need.
+    pub demo: bool,
     /// How to reach Redis.
     pub redis: Settings,
     /// What families of channels have in common.
     pub channels: ChannelSettings,
+    /// Answers that stream in.
+    pub chat: ChatSettings,
     /// Bounds on events and requests.
     pub limits: Limits,
     /// The end of the process.
@@ -89,8 +94,10 @@ impl Default for Config {
             listen: "127.0.0.1:8090".to_owned(),
             admin_listen: "127.0.0.1:9091".to_owned(),
             insecure: false,
+            demo: false,
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
+            chat: ChatSettings::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
@@ -174,6 +181,7 @@ impl Config {
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
+        errors.extend(self.chat.check());
         errors
     }
 

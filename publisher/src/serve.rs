@@ -20,15 +20,19 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chat::{self, Chat};
 use crate::config::{Config, Drain, resolve};
 use crate::health::{Health, watch};
 use crate::http::not_found;
 use crate::http::problem::Problem;
 use crate::server::{ServerSettings, bind, serve};
-use crate::{Configured, ConnectError, Publisher, operator};
+use crate::{Cancel, Configured, ConnectError, Publish, Publisher, operator};
 
 /// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 128;
+
+/// What is left of the deadline when answers under way are told to stop: enough to say so on their channels.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -108,15 +112,18 @@ impl Service {
         let settings =
             ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let served = serve(listener, router(&config, &publisher), settings, connections.clone(), stop.clone());
+        let publish: Arc<dyn Publish> = Arc::new(Configured::new(Arc::new(publisher.clone()), config.channels.clone()));
+        let chat = chat(&config, &publish)?;
+        let router = router(&config, &publisher, publish, chat.as_ref());
+        let served = serve(listener, router, settings, connections.clone(), stop.clone());
         health.start();
-        say(&greeting(public_address, admin_address, publisher.client().address()));
+        say(&greeting(public_address, admin_address, publisher.client().address(), chat.is_some()));
 
         let life = async {
             let signal = signals.next().await;
             tracing::info!(signal, grace = %humantime::format_duration(config.drain.grace), "stopping");
             health.drain();
-            end(&config.drain, &connections, &stop, &mut signals).await;
+            end(&config.drain, &connections, &stop, chat.as_deref(), &mut signals).await;
         };
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
@@ -128,17 +135,29 @@ impl Service {
 }
 
 /// Stops in order, and in time.
-async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken, signals: &mut Signals) {
+async fn end(
+    drain: &Drain,
+    connections: &TaskTracker,
+    stop: &CancellationToken,
+    chat: Option<&Chat>,
+    signals: &mut Signals,
+) {
     let deadline = Instant::now() + drain.deadline;
-    let drained = async {
+    let answers = async {
+        if let Some(chat) = chat {
+            end_answers(chat, deadline - LAST_WORDS.min(drain.deadline / 2)).await;
+        }
+    };
+    let requests = async {
         sleep(drain.grace).await;
         stop.cancel();
         connections.close();
         connections.wait().await;
     };
+    let drained = async { tokio::join!(answers, requests) };
     tokio::select! {
         result = timeout_at(deadline, drained) => match result {
-            Ok(()) => tracing::info!("stopped"),
+            Ok(_) => tracing::info!("stopped"),
             Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
         },
         signal = signals.next() => {
@@ -147,11 +166,35 @@ async fn end(drain: &Drain, connections: &TaskTracker, stop: &CancellationToken,
     }
 }
 
-fn router(config: &Config, publisher: &Publisher) -> Router {
-    let publish = Configured::new(Arc::new(publisher.clone()), config.channels.clone());
-    crate::http::router(Arc::new(publish), Arc::new(publisher.clone()), config.limits.of_routes())
-        .fallback(not_found)
-        .layer(from_fn_with_state(config.limits.request_timeout, deadline))
+/// No new answers; those under way have until `last_words`.
+async fn end_answers(chat: &Chat, last_words: Instant) {
+    chat.close();
+    if timeout_at(last_words, chat.wait()).await.is_err() {
+        tracing::info!(answers = chat.under_way(), "answers are told to stop");
+        chat.stop();
+        chat.wait().await;
+    }
+}
+
+/// What answers questions, if anything does.
+fn chat(config: &Config, publish: &Arc<dyn Publish>) -> Result<Option<Arc<Chat>>, ServeError> {
+    let source = chat::source(&config.chat, config.demo);
+    // It was checked with the settings.
+    let source = source.map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))?;
+    let Some(source) = source else { return Ok(None) };
+    // TO BE REPLACED by the publisher itself, once it implements Cancel.
+    let cancel: Arc<dyn Cancel> = Arc::new(NobodyCancels);
+    Ok(Some(Chat::new(publish.clone(), cancel, source, config.chat.clone())))
+}
+
+fn router(config: &Config, publisher: &Publisher, publish: Arc<dyn Publish>, chat: Option<&Arc<Chat>>) -> Router {
+    let routes = crate::http::router(publish, Arc::new(publisher.clone()), config.limits.of_routes());
+    let routes = match chat {
+        Some(chat) => routes.merge(chat::router(chat.clone())),
+        None => routes,
+    };
+    // The deadline is for heads: a stream goes on behind its own.
+    routes.fallback(not_found).layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }
 
 /// Refuses, 408, what is not answered in time.
@@ -165,13 +208,17 @@ async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -
 }
 
 /// What to type next.
-fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str) -> String {
+fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str, chat: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
+    let ask = format!(
+        "\n  chat      curl -N 'http://{public}/chat' -H 'Content-Type: application/json' -d '{{\"question\":\"What is SSE?\"}}'"
+    );
     format!(
         "sse-publisher {version}: publishes by HTTP to {redis}\n  \
          publish   curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
-         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'\n  \
-         operate   http://{admin}/metrics (and /livez, /readyz)"
+         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'{}\n  \
+         operate   http://{admin}/metrics (and /livez, /readyz)",
+        if chat { &*ask } else { "" }
     )
 }
 
@@ -201,5 +248,21 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// TO BE REPLACED, see `chat`.
+struct NobodyCancels;
+
+impl Cancel for NobodyCancels {
+    fn cancel<'a>(
+        &'a self,
+        _: &'a shared::channel::Channel,
+    ) -> futures_util::future::BoxFuture<'a, Result<u64, crate::PublishError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    fn cancelled(&self, _: &shared::channel::Channel) -> futures_util::future::BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
     }
 }

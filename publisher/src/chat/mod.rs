@@ -72,6 +72,17 @@ pub enum AskError {
     Publish(#[from] PublishError),
 }
 
+/// What answers: the upstream of `settings`, else a text of our own for the `demo`; `None` where there is neither.
+///
+/// # Errors
+/// That the address of the upstream is none.
+pub fn source(settings: &ChatSettings, demo: bool) -> Result<Option<Arc<dyn Source>>, String> {
+    if let Some(upstream) = Upstream::new(settings)? {
+        return Ok(Some(Arc::new(upstream)));
+    }
+    Ok(if demo { Some(Arc::new(Local)) } else { None })
+}
+
 impl Chat {
     /// Answers by `source`, and publishes by `publish`. `settings` have been checked; what they say of an upstream is for
     /// whoever makes the source.

@@ -54,7 +54,7 @@ impl State {
     fn publish(&mut self, channel: &Channel, publication: &Publication) -> Result<Receipt, PublishError> {
         self.tries += 1;
         let away = self.away_until.is_some_and(|until| Instant::now() < until);
-        if away && self.tries % 3 > 0 {
+        if away && !self.tries.is_multiple_of(3) {
             return Err(unavailable());
         }
         if self.rejects {
