@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish};
 use shared::keys::Keys;
 use shared::net::{describe, max_sockets};
@@ -22,7 +25,7 @@ use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings};
-use crate::demo::{Carrier, Demo};
+use crate::demo::{Carrier, tell_connections};
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
@@ -53,6 +56,9 @@ pub enum AppError {
     /// An address that cannot be resolved any more.
     #[error("{0}")]
     Address(String),
+    /// There can be no client of `chat.upstream`.
+    #[error("chat.upstream: {0}")]
+    Upstream(String),
     /// Redis cannot be had.
     #[error(transparent)]
     Redis(#[from] ConnectError),
@@ -85,8 +91,11 @@ pub struct App {
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
-    /// Where the pages are shown.
-    demo: Option<Demo>,
+    /// Those of the embedded broker.
+    producers: Option<Producers>,
+    /// What the demo's pages show of itself; all of it ends with `stop_demo`.
+    demo: Vec<BoxFuture<'static, ()>>,
+    stop_demo: CancellationToken,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
@@ -127,11 +136,13 @@ impl App {
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
         serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
-        let Built { broker, mut routes, carrier } = broker(config, &settings.node).await?;
+        let shows_demo = config.shows_demo(loopback);
+        let Built { broker, routes, producers, carrier } = broker(config, &settings.node, shows_demo).await?;
         let gate = Gate::new(config.limits.max_connections);
-        let demo = config.shows_demo(loopback).then(|| Demo::new(&settings.node, gate.clone(), carrier));
-        if let Some(demo) = &demo {
-            routes = routes.merge(demo.router());
+        let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
+        if shows_demo {
+            demo.push(tell_connections(settings.node.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
+            demo.extend(producers.iter().map(|producers| producers.figures(stop_demo.clone()).boxed()));
         }
         let node = Node {
             hub: hub.clone(),
@@ -148,10 +159,24 @@ impl App {
                 max_replay: config.replay.events,
             },
         };
-        let router = http::router(Arc::new(node), routes, &cors(config, loopback), demo.is_some());
+        let router = http::router(Arc::new(node), routes, &cors(config, loopback), shows_demo);
         let Drain { grace, deadline, .. } = config.drain;
         let drain = DrainSettings { grace, window: config.drain_window(), deadline };
-        Ok(Self { public, admin_address, router, hub, interest, broker, demo, lifecycle, metrics, lane, drain })
+        Ok(Self {
+            public,
+            admin_address,
+            router,
+            hub,
+            interest,
+            broker,
+            producers,
+            demo,
+            stop_demo,
+            lifecycle,
+            metrics,
+            lane,
+            drain,
+        })
     }
 
     /// The address of the public port, as bound.
@@ -183,9 +208,7 @@ impl App {
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
         tasks.spawn(serve(public, self.router, self.lane, connections.clone(), stop_accepting.clone()));
-        if let Some(demo) = &self.demo {
-            demo.spawn(&mut tasks);
-        }
+        self.demo.into_iter().for_each(|work| _ = tasks.spawn(work));
 
         let signal = tokio::select! {
             signal = signals.next() => signal,
@@ -196,9 +219,10 @@ impl App {
         self.lifecycle.drain(&self.metrics);
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
-            // While there are still streams that hear what its jobs say last.
-            if let Some(demo) = &self.demo {
-                demo.stop().await;
+            self.stop_demo.cancel();
+            if let Some(producers) = &self.producers {
+                // While there are still streams that hear what they say last. The broker is this process, and never away.
+                let _ = tokio::time::timeout(LAST_WORDS, producers.end(Instant::now())).await;
             }
             stop_accepting.cancel();
             self.hub.close(Instant::now() + self.drain.window);
@@ -224,24 +248,31 @@ struct Built {
     broker: Arc<dyn Broker>,
     /// Those for publishing, which only a node alone serves itself.
     routes: Router,
+    /// The same.
+    producers: Option<Producers>,
     /// For the demo.
     carrier: Carrier,
 }
 
-async fn broker(config: &Config, node: &str) -> Result<Built, AppError> {
+async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, AppError> {
     let metrics = BrokerMetrics::new();
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
         let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
-        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), carrier });
+        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), producers: None, carrier });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
     let broker = Arc::new(MemoryBroker::new(limits));
     let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
+    let seams =
+        Seams { publish: publish.clone(), bare: broker.clone(), channels: broker.clone(), cancel: broker.clone() };
+    // It was checked with the settings.
+    let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
     let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
-    Ok(Built { carrier: Carrier::memory(broker.clone()), broker, routes })
+    let routes = routes.merge(producers.router(config.limits.max_url));
+    Ok(Built { carrier: Carrier::Memory(broker.clone()), broker, routes, producers: Some(producers) })
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

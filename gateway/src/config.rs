@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use publisher::ChannelSettings;
+use publisher::chat::ChatSettings;
 use publisher::http::DEFAULT_MAX_EVENT_NAME;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Sources, duration};
@@ -56,6 +57,8 @@ pub struct Config {
     pub embedded: Embedded,
     /// What the publish routes of the embedded broker apply, by how channels' names begin.
     pub channels: ChannelSettings,
+    /// Answers of the embedded broker's own publish routes.
+    pub chat: ChatSettings,
     /// What the process says of itself.
     pub telemetry: Telemetry,
 }
@@ -79,6 +82,7 @@ impl Default for Config {
             redis: shared::redis::Settings::default(),
             embedded: Embedded::default(),
             channels: ChannelSettings::default(),
+            chat: ChatSettings::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -144,8 +148,10 @@ impl Config {
         check("replay.max_bytes", within(self.replay.max_bytes, self.replay.bytes, 1 << 40));
         check("embedded.max_bytes", within(self.embedded.max_bytes, 1 << 16, 1 << 40));
         check("embedded.max_keys", within(self.embedded.max_keys, 1, 100_000_000));
+        check("chat.upstream", self.check_answers());
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
+        errors.extend(self.chat.check());
         errors
     }
 
@@ -180,6 +186,15 @@ impl Config {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         resolve(&self.listen).is_ok_and(|address| address.ip().is_loopback())
+    }
+
+    fn check_answers(&self) -> Result<(), String> {
+        if self.is_on_redis() && self.chat.upstream.is_some() {
+            return Err(
+                "with redis.url set it is the publisher that answers: sse-publisher relay --upstream".to_owned()
+            );
+        }
+        Ok(())
     }
 
     fn check_exposure(&self) -> Result<(), String> {

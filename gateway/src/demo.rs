@@ -1,18 +1,14 @@
-//! What a node that shows the demo pages does besides: it tells how many connections it holds, and on the embedded broker,
-//! where no publisher is, it is what the pages ask for (`publisher::demo`).
-//!
-//! All of it is told to stop before the streams end, and nothing else waits for it.
+//! What a node that shows the demo pages tells them: how many connections it holds. On the embedded broker through that, on
+//! Redis over connections of its own, apart from those of the streams. Nothing waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use publisher::{Event, Publish, Publisher};
 use serde::Serialize;
 use shared::channel::Channel;
 use shared::redis::Settings;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::memory::MemoryBroker;
@@ -24,28 +20,11 @@ const NODES: &str = "demo:nodes";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts to connect to Redis for it.
 const RECONNECT: Duration = Duration::from_secs(5);
-/// At a stop, the time for jobs to say that they were stopped.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The demo of one node. Made by the app where the pages are shown.
-pub struct Demo {
-    node: String,
-    gate: Arc<Gate>,
-    broker: Carrier,
-    /// Cancelled by [`stop`](Self::stop), heard by the tasks of [`spawn`](Self::spawn).
-    stop: CancellationToken,
-}
-
-/// By what the node's events travel.
+/// By what a node's events travel.
 pub enum Carrier {
-    /// In this process, which then has what the pages ask for as well.
-    Memory {
-        /// Whom to publish by.
-        broker: Arc<MemoryBroker>,
-        /// The jobs.
-        jobs: Arc<publisher::demo::Demo>,
-    },
-    /// Redis: connections of its own, apart from those of the streams.
+    /// The broker of this process.
+    Memory(Arc<MemoryBroker>),
+    /// Redis.
     Redis(Box<Settings>),
 }
 
@@ -55,61 +34,18 @@ struct Told<'a> {
     connections: usize,
 }
 
-impl Carrier {
-    /// The embedded broker, without any job yet.
-    #[must_use]
-    pub fn memory(broker: Arc<MemoryBroker>) -> Self {
-        let jobs = publisher::demo::Demo::new(broker.clone(), broker.clone());
-        Self::Memory { broker, jobs }
-    }
-}
-
-impl Demo {
-    /// `gate` knows the node's connections.
-    #[must_use]
-    pub fn new(node: &str, gate: Arc<Gate>, broker: Carrier) -> Self {
-        Self { node: node.to_owned(), gate, broker, stop: CancellationToken::new() }
-    }
-
-    /// The routes that the pages ask for, where no publisher has them.
-    pub fn router(&self) -> Router {
-        match &self.broker {
-            Carrier::Memory { jobs, .. } => publisher::demo::router(jobs.clone()),
-            Carrier::Redis(_) => Router::new(),
+/// Tells once a second, until `stop`. `gate` knows the node's connections.
+pub async fn tell_connections(node: String, gate: Arc<Gate>, carrier: Carrier, stop: CancellationToken) {
+    let teller = Teller { node, gate };
+    let telling = async {
+        match carrier {
+            Carrier::Memory(broker) => teller.run(broker).await,
+            Carrier::Redis(settings) => teller.run_on_redis(*settings).await,
         }
-    }
-
-    /// Starts what runs by itself, until [`stop`](Self::stop).
-    pub fn spawn(&self, tasks: &mut JoinSet<()>) {
-        let teller = Teller { node: self.node.clone(), gate: self.gate.clone() };
-        match &self.broker {
-            Carrier::Memory { broker, .. } => {
-                tasks.spawn(publisher::demo::ticker(broker.clone(), broker.clone(), self.stop.clone()));
-                tasks.spawn(self.until_stop(teller.run(broker.clone())));
-            }
-            Carrier::Redis(settings) => {
-                tasks.spawn(self.until_stop(teller.run_on_redis(settings.as_ref().clone())));
-            }
-        }
-    }
-
-    /// Ends all of it; jobs say so on their channels. At most a second.
-    pub async fn stop(&self) {
-        self.stop.cancel();
-        if let Carrier::Memory { jobs, .. } = &self.broker {
-            // The broker is this process, and never away.
-            let _ = timeout(LAST_WORDS, jobs.stop()).await;
-        }
-    }
-
-    fn until_stop(&self, work: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
-        let stop = self.stop.clone();
-        async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = work => {}
-            }
-        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = telling => {}
     }
 }
 

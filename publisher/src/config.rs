@@ -10,6 +10,7 @@ use shared::redis::Settings;
 use shared::telemetry::LogFormat;
 
 use crate::ChannelSettings;
+use crate::chat::ChatSettings;
 use crate::http;
 
 /// Prefix of the environment variables: `SSE_PUBLISHER__LISTEN`.
@@ -27,12 +28,15 @@ pub struct Config {
     pub admin_listen: String,
     /// Allows a port beyond loopback without authentication.
     pub insecure: bool,
-    /// What the gateways' demo pages ask for: `/demo/jobs`, and figures that move.
+    /// What the gateways' demo pages ask for: `/demo/jobs`, figures that move, and `/chat` with a text of our own where it has
+    /// no upstream.
     pub demo: bool,
     /// How to reach Redis.
     pub redis: Settings,
     /// What families of channels have in common.
     pub channels: ChannelSettings,
+    /// Answers that stream in.
+    pub chat: ChatSettings,
     /// Bounds on events and requests.
     pub limits: Limits,
     /// The end of the process.
@@ -94,6 +98,7 @@ impl Default for Config {
             demo: false,
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
+            chat: ChatSettings::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
@@ -177,6 +182,7 @@ impl Config {
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
+        errors.extend(self.chat.check());
         errors
     }
 

@@ -6,6 +6,7 @@
 mod cancel;
 mod channel_settings;
 mod channels;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -14,6 +15,7 @@ mod health;
 pub mod http;
 pub mod metrics;
 mod operator;
+pub mod producers;
 mod publication;
 mod publisher;
 mod random;

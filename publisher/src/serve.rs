@@ -23,17 +23,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Drain, resolve};
-use crate::demo::{self, Demo};
 use crate::health::{Health, watch};
+use crate::http::not_found;
 use crate::http::problem::Problem;
-use crate::http::{not_found, url_limit};
+use crate::producers::{LAST_WORDS, Producers, Seams};
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publisher, operator};
 
 /// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 128;
-/// At the end, what jobs have to say that they were stopped, before the deadline.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -113,18 +111,18 @@ impl Service {
         let settings =
             ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let demo = config.demo.then(|| Demo::new(Arc::new(publisher.clone()), Arc::new(publisher.clone())));
-        let router = router(&config, &publisher, demo.clone());
+        let producers = producers(&config, &publisher)?;
+        let router = router(&config, &publisher, &producers);
         let served = serve(listener, router, settings, connections.clone(), stop.clone());
-        let figures = figures(&config, &publisher, &stop);
+        let figures = producers.figures(stop.clone());
         health.start();
-        say(&greeting(public_address, admin_address, publisher.client().address()));
+        say(&greeting(public_address, admin_address, publisher.client().address(), producers.answers()));
 
         let life = async {
             let signal = signals.next().await;
             tracing::info!(signal, grace = %humantime::format_duration(config.drain.grace), "stopping");
             health.drain();
-            end(&config.drain, &connections, demo.as_deref(), &stop, &mut signals).await;
+            end(&config.drain, &connections, &stop, &producers, &mut signals).await;
         };
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
@@ -139,20 +137,22 @@ impl Service {
 async fn end(
     drain: &Drain,
     connections: &TaskTracker,
-    demo: Option<&Demo>,
     stop: &CancellationToken,
+    producers: &Producers,
     signals: &mut Signals,
 ) {
     let deadline = Instant::now() + drain.deadline;
-    let drained = async {
+    let requests = async {
         sleep(drain.grace).await;
         stop.cancel();
         connections.close();
-        finish(connections, demo, deadline).await;
+        connections.wait().await;
     };
+    let last_words = deadline.checked_sub(LAST_WORDS.min(drain.deadline / 2)).unwrap_or(deadline);
+    let drained = async { tokio::join!(requests, producers.end(last_words)) };
     tokio::select! {
         result = timeout_at(deadline, drained) => match result {
-            Ok(()) => tracing::info!("stopped"),
+            Ok(_) => tracing::info!("stopped"),
             Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
         },
         signal = signals.next() => {
@@ -161,34 +161,25 @@ async fn end(
     }
 }
 
-/// Requests under way, then jobs, which only requests begin.
-async fn finish(connections: &TaskTracker, demo: Option<&Demo>, deadline: Instant) {
-    let Some(demo) = demo else { return connections.wait().await };
-    let both = async {
-        connections.wait().await;
-        demo.finish().await;
-    };
-    let last_words = deadline.checked_sub(LAST_WORDS).unwrap_or(deadline);
-    if timeout_at(last_words, both).await.is_err() {
-        tokio::join!(connections.wait(), demo.stop());
-    }
+/// Answers where they are switched on, and the demo.
+fn producers(config: &Config, publisher: &Publisher) -> Result<Producers, ServeError> {
+    let publisher = Arc::new(publisher.clone());
+    let publish = Arc::new(Configured::new(publisher.clone(), config.channels.clone()));
+    let seams = Seams { publish, bare: publisher.clone(), channels: publisher.clone(), cancel: publisher };
+    // It was checked with the settings.
+    Producers::new(seams, &config.chat, config.demo)
+        .map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))
 }
 
-/// The moving figures of the demo, until `stop`.
-async fn figures(config: &Config, publisher: &Publisher, stop: &CancellationToken) {
-    if config.demo {
-        demo::ticker(Arc::new(publisher.clone()), Arc::new(publisher.clone()), stop.clone()).await;
-    }
-}
-
-fn router(config: &Config, publisher: &Publisher, demo: Option<Arc<Demo>>) -> Router {
+fn router(config: &Config, publisher: &Publisher, producers: &Producers) -> Router {
     let publisher = Arc::new(publisher.clone());
     let publish = Configured::new(publisher.clone(), config.channels.clone());
-    let mut router = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
-    if let Some(demo) = demo {
-        router = router.merge(demo::router(demo).layer(from_fn_with_state(config.limits.max_url, url_limit)));
-    }
-    router.fallback(not_found).layer(from_fn_with_state(config.limits.request_timeout, deadline))
+    let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
+    // The deadline is for heads: a stream goes on behind its own.
+    routes
+        .merge(producers.router(config.limits.max_url))
+        .fallback(not_found)
+        .layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }
 
 /// Refuses, 408, what is not answered in time.
@@ -202,13 +193,17 @@ async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -
 }
 
 /// What to type next.
-fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str) -> String {
+fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str, chat: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
+    let ask = format!(
+        "\n  chat      curl -N 'http://{public}/chat' -H 'Content-Type: application/json' -d '{{\"question\":\"What is SSE?\"}}'"
+    );
     format!(
         "sse-publisher {version}: publishes by HTTP to {redis}\n  \
          publish   curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
-         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'\n  \
-         operate   http://{admin}/metrics (and /livez, /readyz)"
+         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'{}\n  \
+         operate   http://{admin}/metrics (and /livez, /readyz)",
+        if chat { &*ask } else { "" }
     )
 }
 

@@ -11,7 +11,7 @@ mod broker;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 29] = [
+const RANGES: [Range; 34] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -46,6 +46,11 @@ const RANGES: [Range; 29] = [
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),
     ("embedded.max_keys", ["1", "100000000"], [Some("0"), Some("100000001")], &[]),
+    ("chat.batch", ["10ms", "1s"], [Some("9ms"), Some("1s 1ms")], &[]),
+    ("chat.stall", ["1s", "5m"], [Some("999ms"), Some("5m 1ms")], &[]),
+    ("chat.max_time", ["1s", "20m"], [Some("999ms"), Some("20m 1ms")], &[]),
+    ("chat.max_bytes", ["1024", "3145728"], [Some("1023"), Some("3145729")], &[]),
+    ("chat.max_answers", ["1", "10000"], [Some("0"), Some("10001")], &[]),
 ];
 
 fn variable(key: &str) -> String {

@@ -66,6 +66,11 @@ impl Demo {
         Arc::new(Self { publish, cancel, places, tasks, stop })
     }
 
+    /// Takes no more jobs. Those under way go on.
+    pub fn close(&self) {
+        self.places.close();
+    }
+
     /// Waits until no job is under way. New ones may come meanwhile: their port has to be closed before.
     pub async fn finish(&self) {
         self.tasks.close();
@@ -75,7 +80,7 @@ impl Demo {
     /// Ends every job, each saying so on its channel, and takes no more. Waits for that: as long as the broker takes, up to
     /// two minutes, so the caller sets a deadline of its own.
     pub async fn stop(&self) {
-        self.places.close();
+        self.close();
         self.stop.cancel();
         self.finish().await;
     }
