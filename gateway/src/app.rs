@@ -217,7 +217,7 @@ async fn broker(config: &Config, node: &str) -> Result<(Arc<dyn Broker>, Router)
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
     let broker = Arc::new(MemoryBroker::new(limits));
     let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    Ok((broker.clone(), publisher::http::router(publish, broker, publish_limits(config))))
+    Ok((broker.clone(), publisher::http::router(publish, broker.clone(), broker, publish_limits(config))))
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

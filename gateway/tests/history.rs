@@ -8,7 +8,7 @@ use gateway::broker::memory::{MemoryBroker, MemoryLimits};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use publisher::http::Limits;
-use publisher::{Channels, Publish, Publisher};
+use publisher::{Cancel, Channels, Publish, Publisher};
 use reqwest::Response;
 use serde_json::{Value, json};
 use shared::redis::Settings;
@@ -127,8 +127,9 @@ struct Service {
 }
 
 impl Service {
-    fn new(broker: Arc<impl Publish + Channels>, server: Option<RedisServer>) -> Self {
-        Self { routes: publisher::http::router(broker.clone(), broker, Limits::default()), _server: server }
+    fn new(broker: Arc<impl Publish + Channels + Cancel>, server: Option<RedisServer>) -> Self {
+        let routes = publisher::http::router(broker.clone(), broker.clone(), broker, Limits::default());
+        Self { routes, _server: server }
     }
 
     async fn redis(server: RedisServer) -> Self {

@@ -5,10 +5,13 @@
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
+use crate::PublishError;
+
 const PUBLISHES: &str = "sse_publisher_publishes_total";
+const CANCELS: &str = "sse_publisher_cancels_total";
 const REDIS_UP: &str = "sse_publisher_redis_up";
 
-/// What became of one publish; the `result` label.
+/// What became of one publish, or of one cancellation; the `result` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The broker has it.
@@ -26,6 +29,16 @@ pub enum Outcome {
 
 impl Outcome {
     const ALL: [Self; 5] = [Self::Ok, Self::Duplicate, Self::Refused, Self::Unavailable, Self::Rejected];
+
+    /// Of one that failed.
+    #[must_use]
+    pub fn of(error: &PublishError) -> Self {
+        match error {
+            PublishError::Unavailable { .. } => Self::Unavailable,
+            PublishError::Refused { .. } => Self::Refused,
+            PublishError::Rejected { .. } => Self::Rejected,
+        }
+    }
 
     fn label(self) -> &'static str {
         match self {
@@ -65,6 +78,53 @@ impl Metrics {
 }
 
 impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Counters of cancellations, looked up once.
+pub struct CancelMetrics {
+    ok: Counter,
+    refused: Counter,
+    unavailable: Counter,
+    rejected: Counter,
+}
+
+impl CancelMetrics {
+    /// Describes and registers every counter at 0. Install the recorder before.
+    #[must_use]
+    pub fn new() -> Self {
+        describe_counter!(
+            CANCELS,
+            "Channels whose producers were asked to stop, by result (ok, refused, unavailable, rejected)"
+        );
+        let counter = |outcome: Outcome| {
+            let counter = counter!(CANCELS, "result" => outcome.label());
+            counter.increment(0);
+            counter
+        };
+        Self {
+            ok: counter(Outcome::Ok),
+            refused: counter(Outcome::Refused),
+            unavailable: counter(Outcome::Unavailable),
+            rejected: counter(Outcome::Rejected),
+        }
+    }
+
+    /// Counts one cancellation; none is a duplicate.
+    pub fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Ok | Outcome::Duplicate => &self.ok,
+            Outcome::Refused => &self.refused,
+            Outcome::Unavailable => &self.unavailable,
+            Outcome::Rejected => &self.rejected,
+        };
+        counter.increment(1);
+    }
+}
+
+impl Default for CancelMetrics {
     fn default() -> Self {
         Self::new()
     }

@@ -8,14 +8,18 @@
 //! | [`item`] | one event on its way: its command, its answer |
 //! | [`pipeline`] | some events in one round trip, with tries until a deadline |
 //! | [`history`] | a channel's history, read and erased |
+//! | [`cancel`] | producers are told to stop |
+//! | [`listening`] | the one connection on which those who wait for that hear of it |
 //!
-//! It decides nothing about channels, and keeps nothing between two calls but connections.
+//! It decides nothing about channels, and keeps nothing between two calls but connections and those who wait.
 
+mod cancel;
 mod failure;
 mod history;
 mod item;
 mod library;
 mod links;
+mod listening;
 mod pipeline;
 
 use std::fmt;
@@ -32,6 +36,7 @@ use self::failure::Failure;
 use self::item::OwnKeys;
 use self::library::Library;
 use self::links::Links;
+use self::listening::Listening;
 use crate::{Event, Publication, Publish, PublishError, Receipt};
 
 /// Publishes events to Redis. Cheap to clone; clones share their connections, of which there are 16 at most.
@@ -88,6 +93,8 @@ struct Inner {
     links: Links,
     library: Library,
     own_keys: OwnKeys,
+    /// Those who wait hold it too.
+    listening: Arc<Listening>,
 }
 
 /// Why there is no publisher.
@@ -117,7 +124,8 @@ impl Publisher {
         let links = Links::new(&client)?;
         let library = Library::new(started.functions);
         let own_keys = OwnKeys::new(settings.command_timeout);
-        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys }) })
+        let listening = Listening::new(&client, &keys);
+        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys, listening }) })
     }
 
     /// Publishes one event.

@@ -26,7 +26,7 @@ use crate::health::{Health, watch};
 use crate::http::not_found;
 use crate::http::problem::Problem;
 use crate::server::{ServerSettings, bind, serve};
-use crate::{Cancel, Configured, ConnectError, Publish, Publisher, operator};
+use crate::{Configured, ConnectError, Publish, Publisher, operator};
 
 /// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 128;
@@ -113,7 +113,7 @@ impl Service {
             ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let publish: Arc<dyn Publish> = Arc::new(Configured::new(Arc::new(publisher.clone()), config.channels.clone()));
-        let chat = chat(&config, &publish)?;
+        let chat = chat(&config, &publisher, publish.clone())?;
         let router = router(&config, &publisher, publish, chat.as_ref());
         let served = serve(listener, router, settings, connections.clone(), stop.clone());
         health.start();
@@ -177,18 +177,17 @@ async fn end_answers(chat: &Chat, last_words: Instant) {
 }
 
 /// What answers questions, if anything does.
-fn chat(config: &Config, publish: &Arc<dyn Publish>) -> Result<Option<Arc<Chat>>, ServeError> {
+fn chat(config: &Config, publisher: &Publisher, publish: Arc<dyn Publish>) -> Result<Option<Arc<Chat>>, ServeError> {
     let source = chat::source(&config.chat, config.demo);
     // It was checked with the settings.
     let source = source.map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))?;
     let Some(source) = source else { return Ok(None) };
-    // TO BE REPLACED by the publisher itself, once it implements Cancel.
-    let cancel: Arc<dyn Cancel> = Arc::new(NobodyCancels);
-    Ok(Some(Chat::new(publish.clone(), cancel, source, config.chat.clone())))
+    Ok(Some(Chat::new(publish, Arc::new(publisher.clone()), source, config.chat.clone())))
 }
 
 fn router(config: &Config, publisher: &Publisher, publish: Arc<dyn Publish>, chat: Option<&Arc<Chat>>) -> Router {
-    let routes = crate::http::router(publish, Arc::new(publisher.clone()), config.limits.of_routes());
+    let publisher = Arc::new(publisher.clone());
+    let routes = crate::http::router(publish, publisher.clone(), publisher, config.limits.of_routes());
     let routes = match chat {
         Some(chat) => routes.merge(chat::router(chat.clone())),
         None => routes,
@@ -248,21 +247,5 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
-    }
-}
-
-/// TO BE REPLACED, see `chat`.
-struct NobodyCancels;
-
-impl Cancel for NobodyCancels {
-    fn cancel<'a>(
-        &'a self,
-        _: &'a shared::channel::Channel,
-    ) -> futures_util::future::BoxFuture<'a, Result<u64, crate::PublishError>> {
-        Box::pin(std::future::ready(Ok(0)))
-    }
-
-    fn cancelled(&self, _: &shared::channel::Channel) -> futures_util::future::BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
     }
 }

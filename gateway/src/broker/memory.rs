@@ -3,6 +3,7 @@
 //! One lock over all of it, and messages are passed on while it is held: that is what makes a publish one step, and its
 //! order the order in which connections see it. Nothing outlives the process; the next one has another epoch.
 
+mod cancels;
 mod channels;
 mod history;
 
@@ -20,6 +21,7 @@ use shared::position::{Epoch, Position};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::cancels::Cancels;
 use self::history::{History, Size};
 use super::{
     Between, Broker, BrokerError, Entry, Interest, InterestQueue, Join, Message, Partition, Sink, Snapshot, Stamp,
@@ -49,8 +51,8 @@ pub struct MemoryLimits {
     /// Bytes of history over all channels; beyond it the oldest entries of all go first, and who resumes from before them
     /// is told of a gap.
     pub max_bytes: usize,
-    /// Channels of which anything is remembered, and `once` keys, each; beyond it a durable publish that would add one is
-    /// refused.
+    /// Channels of which anything is remembered, `once` keys, and cancellations, each; beyond it what would add one is
+    /// refused: a durable publish, a cancellation.
     pub max_keys: usize,
 }
 
@@ -68,6 +70,7 @@ pub struct MemoryBroker {
     tag: Tag,
     now: TimeOfDay,
     state: Mutex<State>,
+    cancels: Cancels,
 }
 
 struct State {
@@ -111,7 +114,8 @@ impl MemoryBroker {
             told_full: false,
             sink: None,
         };
-        Self { limits, tag: Tag::of(&epoch, 1), epoch, now, state: Mutex::new(state) }
+        let cancels = Cancels::new(now.clone(), limits.max_keys);
+        Self { limits, tag: Tag::of(&epoch, 1), epoch, now, state: Mutex::new(state), cancels }
     }
 
     /// Nothing under this lock panics half-way, so a poisoned state is still a whole one.
@@ -184,6 +188,12 @@ impl MemoryBroker {
         if let Some(sink) = &state.sink {
             sink.barrier(PARTITION, state.clock);
         }
+    }
+
+    fn sweep(&self) {
+        let now = (self.now)();
+        self.lock().sweep(now);
+        self.cancels.sweep(now);
     }
 
     fn start(&self, sink: Arc<dyn Sink>) {
@@ -324,7 +334,7 @@ impl Broker for MemoryBroker {
                         None => return,
                     },
                     _ = barrier.tick() => self.barrier(),
-                    _ = sweep.tick() => self.lock().sweep((self.now)()),
+                    _ = sweep.tick() => self.sweep(),
                 }
             }
         }

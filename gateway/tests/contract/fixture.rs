@@ -6,7 +6,7 @@ use std::time::Duration;
 use gateway::broker::{
     Between, Broker, Entry, Interest, InterestQueue, Join, Lost, Message, Partition, Seen, Sink, Snapshot,
 };
-use publisher::{Publication, Publish, Receipt};
+use publisher::{Cancel, Publication, Publish, Receipt};
 use shared::channel::Channel;
 use shared::envelope::Envelope;
 use shared::position::{Epoch, Position};
@@ -20,6 +20,7 @@ use crate::support::{eventually, soon};
 pub struct Fixture {
     pub broker: Arc<dyn Broker>,
     pub publish: Arc<dyn Publish>,
+    pub cancel: Arc<dyn Cancel>,
     pub ears: Arc<Ears>,
     interest: UnboundedSender<Interest>,
     stop: CancellationToken,
@@ -93,13 +94,14 @@ impl Sink for Ears {
 }
 
 impl Fixture {
-    /// Runs `broker`; `publish` writes to the same data.
-    pub fn run(broker: Arc<dyn Broker>, publish: Arc<dyn Publish>, server: Box<dyn Send + Sync>) -> Self {
+    /// Runs `broker`; `publisher` writes to the same data.
+    pub fn run(broker: Arc<dyn Broker>, publisher: Arc<impl Publish + Cancel>, server: Box<dyn Send + Sync>) -> Self {
         #[allow(clippy::disallowed_methods)] // the seam's own type
         let (interest, queue): (_, InterestQueue) = tokio::sync::mpsc::unbounded_channel();
         let (ears, stop) = (Arc::new(Ears::default()), CancellationToken::new());
         let run = TaskTracker::new().spawn(broker.clone().run(queue, ears.clone(), stop.clone()));
-        Self { broker, publish, ears, interest, stop, run, _server: server }
+        let (publish, cancel) = (publisher.clone(), publisher);
+        Self { broker, publish, cancel, ears, interest, stop, run, _server: server }
     }
 
     /// Ends the broker, and fails if it does not end.

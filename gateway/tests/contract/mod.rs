@@ -1,8 +1,9 @@
-//! The contract of every broker, one suite for all: what a publish does, what a read sees, what a subscriber hears. A broker
-//! that passes can carry a gateway.
+//! The contract of every broker, one suite for all: what a publish does, what a read sees, what a subscriber hears, what
+//! a cancellation does. A broker that passes can carry a gateway.
 //!
 //! Nothing here knows how a broker works, or waits a fixed time: what takes time is waited for by its effect.
 
+pub mod cancelling;
 mod fixture;
 pub mod hearing;
 pub mod history;
@@ -45,6 +46,14 @@ macro_rules! contract {
             a_barrier_comes_after_what_it_covers
             a_session_comes_first_and_names_the_epoch_of_cursors
             many_channels_at_once
+        }
+        contract! { $start: cancelling:
+            whoever_waits_is_woken
+            one_who_comes_later_finds_it_so
+            cancelled_twice_is_cancelled
+            nothing_is_published_and_the_channel_stays_open
+            who_does_not_wait_any_more_is_not_counted
+            many_wait
         }
     };
     ($start:path: $module:ident: $($case:ident)*) => {

@@ -2,11 +2,13 @@
 //!
 //! `POST /publish` (one event as JSON, or a batch as NDJSON), `POST /channels/{channel}/events` (the raw body is the data),
 //! `POST /api/sse/notify` (a text to one user). Every route checks all of a request before it publishes any of it. And what
-//! is held of a channel: `GET /channels/{channel}/events` (its history), `DELETE /channels/{channel}` (erases that). It
-//! must not know which broker carries a publication out, open a socket, or answer for paths that are not its own.
+//! is held of a channel: `GET /channels/{channel}/events` (its history), `DELETE /channels/{channel}` (erases that). And `POST
+//! /channels/{channel}/cancel`, which tells its producer to stop. It must not know which broker carries a publication out,
+//! open a socket, or answer for paths that are not its own.
 
 mod batch;
 mod body;
+mod cancel;
 mod check;
 mod fields;
 mod history;
@@ -31,8 +33,8 @@ pub use self::body::{has_media_type, read as read_body};
 pub(crate) use self::check::channel;
 use self::problem::Problem;
 use self::service::Service;
-use crate::metrics::Metrics;
-use crate::{Channels, Publish};
+use crate::metrics::{CancelMetrics, Metrics};
+use crate::{Cancel, Channels, Publish};
 
 /// Most data of one event, in bytes. An event stream is for telling, not for files: every subscriber's history and log
 /// hold it whole.
@@ -73,25 +75,33 @@ impl Default for Limits {
     }
 }
 
-/// The publish routes, and those of what is held of a channel; both arguments lead to the same broker. Wrong methods are
+/// The publish routes, those of what is held of a channel, and the one that cancels; all three lead to the same broker. Wrong methods are
 /// answered here; unknown paths are left to whoever mounts it ([`not_found`]).
 ///
 /// Install the metrics recorder before: counters are looked up here, once. It sets no deadline for a slow body: the
 /// server in front does. A router merged with this one at the same paths must have no fallback of its own for wrong
 /// methods, since axum takes only one for each path.
-pub fn router(publish: Arc<dyn Publish>, channels: Arc<dyn Channels>, limits: Limits) -> Router {
+pub fn router(
+    publish: Arc<dyn Publish>,
+    channels: Arc<dyn Channels>,
+    cancel: Arc<dyn Cancel>,
+    limits: Limits,
+) -> Router {
     let service = Arc::new(Service::new(publish, limits, Metrics::new()));
     let reader = Arc::new(history::Reader::new(channels));
     let held = Router::new()
         .route("/channels/{channel}/events", get(history::read))
         .route("/channels/{channel}", delete(history::erase))
         .with_state(reader);
+    let canceller = Arc::new(cancel::Canceller::new(cancel, CancelMetrics::new()));
+    let cancelling = Router::new().route("/channels/{channel}/cancel", post(cancel::cancel)).with_state(canceller);
     Router::new()
         .route("/publish", post(publish::publish))
         .route("/channels/{channel}/events", post(raw::publish))
         .route("/api/sse/notify", post(notify::notify))
         .with_state(service)
         .merge(held)
+        .merge(cancelling)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(room::Room::new(limits), room::wait_for_room))
         .layer(from_fn_with_state(limits.max_url, url_limit))

@@ -177,8 +177,6 @@ fn outcome(result: &Result<Receipt, PublishError>) -> Outcome {
     match result {
         Ok(receipt) if receipt.duplicate => Outcome::Duplicate,
         Ok(_) => Outcome::Ok,
-        Err(PublishError::Unavailable { .. }) => Outcome::Unavailable,
-        Err(PublishError::Refused { .. }) => Outcome::Refused,
-        Err(PublishError::Rejected { .. }) => Outcome::Rejected,
+        Err(error) => Outcome::of(error),
     }
 }

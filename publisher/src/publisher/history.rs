@@ -1,7 +1,6 @@
 //! History in Redis: read page by page, each at one instant and small, and erased.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -11,11 +10,11 @@ use shared::cursor::Tag;
 use shared::position::Position;
 use shared::redis::message::parse_last;
 use shared::redis::{ClockReply, Functions, first_error};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::links::Link;
-use super::pipeline::{BACKOFF, TRIES, jittered, load_again};
+use super::pipeline::{load_again, pause};
 use super::{Inner, Publisher};
 use crate::PublishError;
 use crate::channels::{Channels, HistoryEntry, HistoryPage, LastEvent, MAX_HISTORY_BYTES};
@@ -54,17 +53,6 @@ async fn read(inner: &Inner, channel: &Channel, after: Position, limit: usize) -
         tried += 1;
         pause(failure, tried, deadline).await?;
     }
-}
-
-/// Waits for the next try, or says that there is none.
-async fn pause(failure: Failure, tried: u32, deadline: Instant) -> Result<(), PublishError> {
-    // Where only the functions were missing, they are there by now.
-    let pause = if failure.no_functions { Duration::ZERO } else { jittered(BACKOFF * tried) };
-    if !failure.may_pass || tried >= TRIES || Instant::now() + pause >= deadline {
-        return Err(failure.error);
-    }
-    sleep(pause).await;
-    Ok(())
 }
 
 async fn read_once(

@@ -31,10 +31,10 @@ const MAX_COMMANDS: usize = 500;
 /// far within the deadline, and little has to be repeated or is held twice in memory.
 const MAX_BYTES: usize = 4 << 20;
 /// Tries within one deadline.
-pub(super) const TRIES: u32 = 3;
+const TRIES: u32 = 3;
 /// Longest pause before the second try; twice that before the third. The pause is any part of it, so that those who
 /// failed together do not come back together.
-pub(super) const BACKOFF: Duration = Duration::from_millis(50);
+const BACKOFF: Duration = Duration::from_millis(50);
 
 /// Publishes in this order; an outcome each, in order.
 pub(super) async fn publish(inner: &Inner, batch: Vec<(Channel, Publication)>) -> Vec<Result<Receipt, PublishError>> {
@@ -76,6 +76,17 @@ async fn publish_some(inner: &Inner, items: &mut [Item]) -> Result<(), PublishEr
         }
         sleep(pause).await;
     }
+    Ok(())
+}
+
+/// Of a call that may be repeated: waits for the next try, or says that there is none.
+pub(super) async fn pause(failure: Failure, tried: u32, deadline: Instant) -> Result<(), PublishError> {
+    // Where only the functions were missing, they are there by now.
+    let pause = if failure.no_functions { Duration::ZERO } else { jittered(BACKOFF * tried) };
+    if !failure.may_pass || tried >= TRIES || Instant::now() + pause >= deadline {
+        return Err(failure.error);
+    }
+    sleep(pause).await;
     Ok(())
 }
 

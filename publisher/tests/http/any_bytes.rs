@@ -102,7 +102,7 @@ async fn never_a_5xx_nor_a_panic() {
     let (mut right, mut wrong, mut read) = (0, 0, 0);
     for _ in 0..20_000 {
         let (mut method, mut is_json) = (Method::POST, false);
-        let uri = match random.below(9) {
+        let uri = match random.below(10) {
             0..=2 => "/publish".to_owned(),
             7 => {
                 (method, is_json) = (Method::GET, true);
@@ -112,6 +112,7 @@ async fn never_a_5xx_nor_a_panic() {
                 method = Method::DELETE;
                 format!("/channels/x{}", random.escaped())
             }
+            9 => format!("/channels/x{}/cancel", random.escaped()),
             3 => format!("/channels/a/events?event={}&{}", random.escaped(), random.escaped()),
             4 => format!("/channels/x{}/events", random.escaped()),
             5 => format!("/api/sse/notify?userId=1&message={}", random.escaped()),

@@ -4,6 +4,7 @@
 mod any_bytes;
 mod batch;
 mod bodies;
+mod cancel;
 mod history;
 mod mounting;
 mod notify;

@@ -25,6 +25,7 @@ async fn other_methods_are_405_with_allow() {
         ("/publish", "POST"),
         ("/channels/c/events", "POST,GET,HEAD"),
         ("/channels/c", "DELETE"),
+        ("/channels/c/cancel", "POST"),
         ("/api/sse/notify", "POST"),
     ] {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
@@ -117,9 +118,10 @@ impl Recorder for Counters {
 async fn metrics() {
     let counters = Counters::default();
     let server = metrics::with_local_recorder(&counters, Server::new);
-    assert_eq!(*counters.described.lock().unwrap(), ["sse_publisher_publishes_total"]);
+    assert_eq!(*counters.described.lock().unwrap(), ["sse_publisher_publishes_total", "sse_publisher_cancels_total"]);
     let name = |kind: &str, result: &str| format!("sse_publisher_publishes_total kind={kind} result={result}");
-    let mut expected = Vec::new();
+    let cancels = |result: &str| format!("sse_publisher_cancels_total result={result}");
+    let mut expected: Vec<_> = ["ok", "refused", "rejected", "unavailable"].map(|result| (cancels(result), 0)).into();
     for kind in ["durable", "ephemeral"] {
         expected
             .extend(["duplicate", "ok", "refused", "rejected", "unavailable"].map(|result| (name(kind, result), 0)));
@@ -143,7 +145,15 @@ async fn metrics() {
     server.send(post("/channels/a/events?ephemeral=true", "", b"\xFF".to_vec())).await;
     server.send(post("/api/sse/notify", "", "")).await;
     server.send(post("/api/sse/notify?userId=nobody&message=m", "", "")).await;
+    for (channel, times) in [("a", 2), ("sse.a", 3), ("down", 4)] {
+        for _ in 0..times {
+            server.send(post(&format!("/channels/{channel}/cancel"), "", "")).await;
+        }
+    }
     let expected = [
+        (cancels("ok"), 2),
+        (cancels("refused"), 3),
+        (cancels("unavailable"), 4),
         (name("durable", "duplicate"), 1),
         (name("durable", "ok"), 4),
         (name("durable", "refused"), 6),

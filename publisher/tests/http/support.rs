@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use publisher::http::{Limits, router};
-use publisher::{Channels, HistoryEntry, HistoryPage, LastEvent, Publication, Publish, PublishError, Receipt};
+use publisher::{Cancel, Channels, HistoryEntry, HistoryPage, LastEvent, Publication, Publish, PublishError, Receipt};
 use shared::channel::Channel;
 use shared::cursor::{CursorPart, Tag};
 use shared::envelope::Payload;
@@ -21,7 +21,7 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Writes down every publication, and what was read and erased. The n-th durable one gets position `n-0` and the tag
+/// Writes down every publication, and what was read, erased and cancelled, heard by three. The n-th durable one gets position `n-0` and the tag
 /// `abcde`. Channels beginning `down` are not available, those beginning `user:nobody` have no receivers, all others two.
 #[derive(Default)]
 pub(crate) struct Fake {
@@ -35,7 +35,7 @@ struct State {
     once: HashMap<(String, String), Position>,
     last: u64,
     held: HashMap<String, Held>,
-    /// What was read and erased, in words.
+    /// What was read, erased and cancelled, in words.
     requests: Vec<String>,
 }
 
@@ -119,6 +119,18 @@ impl Channels for Fake {
     }
 }
 
+impl Cancel for Fake {
+    fn cancel<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<u64, PublishError>> {
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(format!("cancel {channel}"));
+        std::future::ready(state.check(channel.as_str()).map(|()| 3)).boxed()
+    }
+
+    fn cancelled(&self, _: &Channel) -> BoxFuture<'static, ()> {
+        unreachable!("no route waits for it")
+    }
+}
+
 fn tag() -> Tag {
     "abcde".parse().unwrap()
 }
@@ -149,7 +161,7 @@ impl Server {
 
     pub(crate) fn with(limits: Limits) -> Self {
         let fake = Arc::new(Fake::default());
-        let router = router(Arc::clone(&fake) as Arc<dyn Publish>, Arc::clone(&fake) as Arc<dyn Channels>, limits);
+        let router = router(fake.clone(), fake.clone(), fake.clone(), limits);
         Self { fake, router }
     }
 
@@ -198,7 +210,7 @@ impl Server {
         self.fake.state.lock().unwrap().held.get_mut(channel).unwrap().entries.drain(..count);
     }
 
-    /// What was read and erased since the last time, in order and in words.
+    /// What was read, erased and cancelled since the last time, in order and in words.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.fake.state.lock().unwrap().requests)
     }
@@ -208,13 +220,13 @@ impl Server {
         self.refuses_request(post("/publish", JSON, body.to_owned()), expected).await;
     }
 
-    /// Expects this problem, and nothing published, read or erased. `expected` has the body, less the prefix of its type.
+    /// Expects this problem, and nothing published, read, erased or cancelled. `expected` has the body, less the prefix of its type.
     pub(crate) async fn refuses_request(&self, request: Request<Body>, expected: &str) {
         let uri = request.uri().to_string();
         let response = self.send(request).await;
         response.is_problem(expected);
         assert_eq!(self.asked(), [], "nothing may be published: {uri}");
-        assert_eq!(self.requests(), [""; 0], "nothing may be read or erased: {uri}");
+        assert_eq!(self.requests(), [""; 0], "nothing may be read, erased or cancelled: {uri}");
     }
 }
 

@@ -4,6 +4,7 @@
 mod access;
 mod batch;
 mod broken;
+mod cancel;
 mod errors;
 mod history;
 mod lost_answers;
