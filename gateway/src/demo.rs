@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use publisher::chat::{Chat, ChatSettings, Local};
 use publisher::{Event, Publish, Publisher};
 use serde::Serialize;
 use shared::channel::Channel;
@@ -24,7 +25,7 @@ const NODES: &str = "demo:nodes";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts to connect to Redis for it.
 const RECONNECT: Duration = Duration::from_secs(5);
-/// At a stop, the time for jobs to say that they were stopped.
+/// At a stop, the time for jobs and answers to say that they were stopped.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The demo of one node. Made by the app where the pages are shown.
@@ -44,6 +45,8 @@ pub enum Carrier {
         broker: Arc<MemoryBroker>,
         /// The jobs.
         jobs: Arc<publisher::demo::Demo>,
+        /// Answers every question with a text of its own.
+        chat: Arc<Chat>,
     },
     /// Redis: connections of its own, apart from those of the streams.
     Redis(Box<Settings>),
@@ -56,11 +59,12 @@ struct Told<'a> {
 }
 
 impl Carrier {
-    /// The embedded broker, without any job yet.
+    /// The embedded broker, without any job or answer yet. `publish` leads to it, settings of channels applied.
     #[must_use]
-    pub fn memory(broker: Arc<MemoryBroker>) -> Self {
+    pub fn memory(broker: Arc<MemoryBroker>, publish: Arc<dyn Publish>) -> Self {
         let jobs = publisher::demo::Demo::new(broker.clone(), broker.clone());
-        Self::Memory { broker, jobs }
+        let chat = Chat::new(publish, broker.clone(), Arc::new(Local), ChatSettings::default());
+        Self::Memory { broker, jobs, chat }
     }
 }
 
@@ -74,7 +78,9 @@ impl Demo {
     /// The routes that the pages ask for, where no publisher has them.
     pub fn router(&self) -> Router {
         match &self.broker {
-            Carrier::Memory { jobs, .. } => publisher::demo::router(jobs.clone()),
+            Carrier::Memory { jobs, chat, .. } => {
+                publisher::demo::router(jobs.clone()).merge(publisher::chat::router(chat.clone()))
+            }
             Carrier::Redis(_) => Router::new(),
         }
     }
@@ -93,12 +99,16 @@ impl Demo {
         }
     }
 
-    /// Ends all of it; jobs say so on their channels. At most a second.
+    /// Ends all of it; jobs and answers say so on their channels. At most a second.
     pub async fn stop(&self) {
         self.stop.cancel();
-        if let Carrier::Memory { jobs, .. } = &self.broker {
-            // The broker is this process, and never away.
-            let _ = timeout(LAST_WORDS, jobs.stop()).await;
+        if let Carrier::Memory { jobs, chat, .. } = &self.broker {
+            jobs.close();
+            chat.close();
+            jobs.stop();
+            chat.stop();
+            // The broker is this process, and never away. A request under way may take longer, and is cut by others.
+            let _ = timeout(LAST_WORDS, async { tokio::join!(jobs.wait(), chat.wait()) }).await;
         }
     }
 

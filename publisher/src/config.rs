@@ -10,6 +10,7 @@ use shared::redis::Settings;
 use shared::telemetry::LogFormat;
 
 use crate::ChannelSettings;
+use crate::chat::ChatSettings;
 use crate::http;
 
 /// Prefix of the environment variables: `SSE_PUBLISHER__LISTEN`.
@@ -33,6 +34,8 @@ pub struct Config {
     pub redis: Settings,
     /// What families of channels have in common.
     pub channels: ChannelSettings,
+    /// Answers that stream in.
+    pub chat: ChatSettings,
     /// Bounds on events and requests.
     pub limits: Limits,
     /// The end of the process.
@@ -94,6 +97,7 @@ impl Default for Config {
             demo: false,
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
+            chat: ChatSettings::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
@@ -177,6 +181,7 @@ impl Config {
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
+        errors.extend(self.chat.check());
         errors
     }
 

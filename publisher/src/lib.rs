@@ -6,6 +6,7 @@
 mod cancel;
 mod channel_settings;
 mod channels;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -1,9 +1,9 @@
 //! The HTTP service as a whole: ports first, then Redis, then requests, and at the end everything in order.
 //!
-//! The end: readiness goes; the grace passes, so that load balancers notice; no more connections are accepted; requests
-//! under way are answered, and jobs of the demo finished. Those that would not be in time are told to stop a little before
-//! the deadline, so that they can still say so. That deadline holds over all of it, and a second signal ends the process
-//! at once.
+//! The end: readiness goes, and no more questions and jobs are taken; the grace passes, so that load balancers notice; no
+//! more connections are accepted; requests under way are answered, and answers and jobs finished. Those that would not be
+//! in time are told to stop a little before the deadline, so that they can still say so. That deadline holds over all of
+//! it, and a second signal ends the process at once.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,17 +22,19 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chat::{self, Chat};
 use crate::config::{Config, Drain, resolve};
 use crate::demo::{self, Demo};
 use crate::health::{Health, watch};
 use crate::http::problem::Problem;
 use crate::http::{not_found, url_limit};
 use crate::server::{ServerSettings, bind, serve};
-use crate::{Configured, ConnectError, Publisher, operator};
+use crate::{Configured, ConnectError, Publish, Publisher, operator};
 
 /// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 128;
-/// At the end, what jobs have to say that they were stopped, before the deadline.
+
+/// What is left of the deadline when answers and jobs under way are told to stop: enough to say so on their channels.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the service cannot start or go on.
@@ -113,18 +115,21 @@ impl Service {
         let settings =
             ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+        let publish: Arc<dyn Publish> = Arc::new(Configured::new(Arc::new(publisher.clone()), config.channels.clone()));
+        let chat = chat(&config, &publisher, publish.clone())?;
         let demo = config.demo.then(|| Demo::new(Arc::new(publisher.clone()), Arc::new(publisher.clone())));
-        let router = router(&config, &publisher, demo.clone());
-        let served = serve(listener, router, settings, connections.clone(), stop.clone());
+        let router = router(&config, &publisher, publish, chat.as_ref(), demo.as_ref());
         let figures = figures(&config, &publisher, &stop);
+        let served = serve(listener, router, settings, connections.clone(), stop.clone());
         health.start();
-        say(&greeting(public_address, admin_address, publisher.client().address()));
+        say(&greeting(public_address, admin_address, publisher.client().address(), chat.is_some()));
 
         let life = async {
             let signal = signals.next().await;
             tracing::info!(signal, grace = %humantime::format_duration(config.drain.grace), "stopping");
             health.drain();
-            end(&config.drain, &connections, demo.as_deref(), &stop, &mut signals).await;
+            let producers = (chat.as_deref(), demo.as_deref());
+            end(&config.drain, &connections, &stop, producers, &mut signals).await;
         };
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
@@ -139,20 +144,32 @@ impl Service {
 async fn end(
     drain: &Drain,
     connections: &TaskTracker,
-    demo: Option<&Demo>,
     stop: &CancellationToken,
+    (chat, demo): (Option<&Chat>, Option<&Demo>),
     signals: &mut Signals,
 ) {
     let deadline = Instant::now() + drain.deadline;
-    let drained = async {
+    let last_words = deadline - LAST_WORDS.min(drain.deadline / 2);
+    let answers = async {
+        if let Some(chat) = chat {
+            end_answers(chat, last_words).await;
+        }
+    };
+    let jobs = async {
+        if let Some(demo) = demo {
+            end_jobs(demo, last_words).await;
+        }
+    };
+    let requests = async {
         sleep(drain.grace).await;
         stop.cancel();
         connections.close();
-        finish(connections, demo, deadline).await;
+        connections.wait().await;
     };
+    let drained = async { tokio::join!(answers, jobs, requests) };
     tokio::select! {
         result = timeout_at(deadline, drained) => match result {
-            Ok(()) => tracing::info!("stopped"),
+            Ok(_) => tracing::info!("stopped"),
             Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
         },
         signal = signals.next() => {
@@ -161,16 +178,23 @@ async fn end(
     }
 }
 
-/// Requests under way, then jobs, which only requests begin.
-async fn finish(connections: &TaskTracker, demo: Option<&Demo>, deadline: Instant) {
-    let Some(demo) = demo else { return connections.wait().await };
-    let both = async {
-        connections.wait().await;
-        demo.finish().await;
-    };
-    let last_words = deadline.checked_sub(LAST_WORDS).unwrap_or(deadline);
-    if timeout_at(last_words, both).await.is_err() {
-        tokio::join!(connections.wait(), demo.stop());
+/// No new answers; those under way have until `last_words`.
+async fn end_answers(chat: &Chat, last_words: Instant) {
+    chat.close();
+    if timeout_at(last_words, chat.wait()).await.is_err() {
+        tracing::info!(answers = chat.under_way(), "answers are told to stop");
+        chat.stop();
+        chat.wait().await;
+    }
+}
+
+/// The same for jobs.
+async fn end_jobs(demo: &Demo, last_words: Instant) {
+    demo.close();
+    if timeout_at(last_words, demo.wait()).await.is_err() {
+        tracing::info!(jobs = demo.under_way(), "jobs are told to stop");
+        demo.stop();
+        demo.wait().await;
     }
 }
 
@@ -181,14 +205,32 @@ async fn figures(config: &Config, publisher: &Publisher, stop: &CancellationToke
     }
 }
 
-fn router(config: &Config, publisher: &Publisher, demo: Option<Arc<Demo>>) -> Router {
+/// What answers questions, if anything does.
+fn chat(config: &Config, publisher: &Publisher, publish: Arc<dyn Publish>) -> Result<Option<Arc<Chat>>, ServeError> {
+    let source = chat::source(&config.chat, config.demo);
+    // It was checked with the settings.
+    let source = source.map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))?;
+    let Some(source) = source else { return Ok(None) };
+    Ok(Some(Chat::new(publish, Arc::new(publisher.clone()), source, config.chat.clone())))
+}
+
+fn router(
+    config: &Config,
+    publisher: &Publisher,
+    publish: Arc<dyn Publish>,
+    chat: Option<&Arc<Chat>>,
+    demo: Option<&Arc<Demo>>,
+) -> Router {
     let publisher = Arc::new(publisher.clone());
-    let publish = Configured::new(publisher.clone(), config.channels.clone());
-    let mut router = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
-    if let Some(demo) = demo {
-        router = router.merge(demo::router(demo).layer(from_fn_with_state(config.limits.max_url, url_limit)));
+    let mut routes = crate::http::router(publish, publisher.clone(), publisher, config.limits.of_routes());
+    if let Some(chat) = chat {
+        routes = routes.merge(chat::router(chat.clone()));
     }
-    router.fallback(not_found).layer(from_fn_with_state(config.limits.request_timeout, deadline))
+    if let Some(demo) = demo {
+        routes = routes.merge(demo::router(demo.clone()).layer(from_fn_with_state(config.limits.max_url, url_limit)));
+    }
+    // The deadline is for heads: a stream goes on behind its own.
+    routes.fallback(not_found).layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }
 
 /// Refuses, 408, what is not answered in time.
@@ -202,13 +244,17 @@ async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -
 }
 
 /// What to type next.
-fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str) -> String {
+fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str, chat: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
+    let ask = format!(
+        "\n  chat      curl -N 'http://{public}/chat' -H 'Content-Type: application/json' -d '{{\"question\":\"What is SSE?\"}}'"
+    );
     format!(
         "sse-publisher {version}: publishes by HTTP to {redis}\n  \
          publish   curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
-         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'\n  \
-         operate   http://{admin}/metrics (and /livez, /readyz)"
+         -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'{}\n  \
+         operate   http://{admin}/metrics (and /livez, /readyz)",
+        if chat { &*ask } else { "" }
     )
 }
 

@@ -6,6 +6,7 @@ mod listen;
 mod output;
 mod pipe;
 mod publish;
+mod relay;
 mod serve;
 
 use std::fmt::Display;
@@ -45,6 +46,7 @@ enum Command {
     Pipe(pipe::Args),
     Listen(listen::Args),
     Serve(serve::Args),
+    Relay(relay::Args),
 }
 
 /// What every command that needs Redis takes.
@@ -118,6 +120,7 @@ impl Args {
             Command::Pipe(args) => block_on(args.run()),
             Command::Listen(args) => block_on(args.run()),
             Command::Serve(args) => args.run(),
+            Command::Relay(args) => args.run(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `serve`: flags into settings, then the service.
 
 use clap::Parser;
+use shared::config::Sources;
 use shared::telemetry;
 
 use super::{Common, Failure, output};
@@ -12,6 +13,13 @@ use crate::serve::{ServeError, Service};
 /// Example: sse-publisher serve --redis-url redis://127.0.0.1:6379
 #[derive(Debug, Parser)]
 pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What every command takes that serves.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
     /// Port of the publish routes [default: 127.0.0.1:8090]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -26,31 +34,38 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn load(&self) -> Result<Config, Failure> {
+    pub(super) fn run(&self) -> Result<u8, Failure> {
+        serve(&self.flags.sources())
+    }
+}
+
+impl Flags {
+    /// The layers of settings, these flags the topmost.
+    pub(super) fn sources(&self) -> Sources {
         let sources = self.common.sources();
-        let sources = sources
+        sources
             .flag("listen", "--listen", self.listen.clone())
             .flag("admin_listen", "--admin-listen", self.admin_listen.clone())
-            .flag("insecure", "--insecure", self.insecure.then(|| "true".to_owned()));
-        Config::load(&sources).map_err(Failure::usage)
+            .flag("insecure", "--insecure", self.insecure.then(|| "true".to_owned()))
     }
+}
 
-    pub(super) fn run(&self) -> Result<u8, Failure> {
-        let config = self.load()?;
-        telemetry::init_logs(&config.telemetry.filter, config.telemetry.format).map_err(Failure::usage)?;
-        raise_open_files();
-        let prometheus = telemetry::install_metrics(&[]).map_err(Failure::run)?;
-        let service = Service::bind(config).map_err(Failure::run)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))?;
-        let result = runtime.block_on(service.run(prometheus, output::say));
-        // Whatever was cut at the deadline is not waited for.
-        runtime.shutdown_background();
-        match result {
-            Ok(()) => Ok(0),
-            Err(ServeError::Connect(error)) => Err(Failure::connect(error)),
-            Err(error) => Err(Failure::run(error)),
-        }
+/// Serves until a signal. Returns the exit code.
+pub(super) fn serve(sources: &Sources) -> Result<u8, Failure> {
+    let config = Config::load(sources).map_err(Failure::usage)?;
+    telemetry::init_logs(&config.telemetry.filter, config.telemetry.format).map_err(Failure::usage)?;
+    raise_open_files();
+    let prometheus = telemetry::install_metrics(&[]).map_err(Failure::run)?;
+    let service = Service::bind(config).map_err(Failure::run)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(service.run(prometheus, output::say));
+    // Whatever was cut at the deadline is not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => Ok(0),
+        Err(ServeError::Connect(error)) => Err(Failure::connect(error)),
+        Err(error) => Err(Failure::run(error)),
     }
 }
 

@@ -9,11 +9,16 @@ use super::*;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 13] = [
+const RANGES: [Range; 18] = [
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
+    ("chat.batch", ["10ms", "1s"], [Some("9ms"), Some("1s 1ms")], &[]),
+    ("chat.stall", ["1s", "5m"], [Some("999ms"), Some("5m 1ms")], &[]),
+    ("chat.max_time", ["1s", "20m"], [Some("999ms"), Some("20m 1ms")], &[]),
+    ("chat.max_bytes", ["1024", "3145728"], [Some("1023"), Some("3145729")], &[]),
+    ("chat.max_answers", ["1", "10000"], [Some("0"), Some("10001")], &[]),
     ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
     ("limits.max_url", ["256", "32768"], [Some("255"), Some("32769")], &[]),
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
@@ -156,10 +161,10 @@ fn wrong_types_words_and_keys() {
 }
 
 #[test]
-fn redis_and_channels_are_checked_too() {
-    let error = by_file("[redis]\nprefix = 'a:b'\n[[channels]]\nprefix = 'sse.x'").unwrap_err();
+fn redis_channels_and_chat_are_checked_too() {
+    let error = by_file("[redis]\nprefix = 'a:b'\n[[channels]]\nprefix = 'sse.x'\n[chat]\nupstream = 'h'").unwrap_err();
     let keys: Vec<_> = error.lines().filter_map(|line| line.split('"').nth(1)).collect();
-    assert_eq!(keys, ["redis.prefix", "channels[0].prefix"], "{error}");
+    assert_eq!(keys, ["redis.prefix", "channels[0].prefix", "chat.upstream"], "{error}");
 }
 
 #[test]
@@ -168,13 +173,18 @@ fn no_password_is_shown() {
         ("redis.url", "http://me:hunter2@h"),
         ("redis.url", "redis://me:hunter2@h:99999"),
         ("redis.url", "redis://me:hunter2@h/x?hunter2"),
+        ("chat.upstream", "https://me:hunter2@h/"),
+        ("chat.upstream", "h/v1?key=hunter2"),
+        ("chat.key", "hunter2\n"),
     ] {
         let error = by_env(&[(key, value)]).unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");
     }
     let error = by_file("[redis]\npassword = ['s3cret']\nurl = ['redis://me:hunter2@h']").unwrap_err();
     assert!(!error.contains("hunter2") && !error.contains("s3cret"), "{error}");
-    let config = by_env(&[("redis.url", "redis://me:hunter2@h"), ("redis.password", "s3cret")]).unwrap();
+    let chat = [("chat.upstream", "http://h/?key=hunter2"), ("chat.key", "s3cret")];
+    let redis = [("redis.url", "redis://me:hunter2@h"), ("redis.password", "s3cret")];
+    let config = by_env(&[chat, redis].concat()).unwrap();
     let text = format!("{config:?}");
     assert!(!text.contains("hunter2") && !text.contains("s3cret"), "{text}");
 }
@@ -254,6 +264,13 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
     let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
     let config = by_file(&format!("[redis]\nurl = 'rediss://h'\n{lines}")).unwrap();
     assert!(config.redis.password.is_some() && config.redis.ca_file.is_some(), "{lines}");
+
+    let shown = |line: &&str| {
+        ["# upstream = ", "# model = ", "# key = ", "# system = "].iter().any(|key| line.starts_with(key))
+    };
+    let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
+    let chat = by_file(&format!("[chat]\n{lines}")).unwrap().chat;
+    assert!(chat.upstream.is_some() && chat.model.is_some() && chat.key.is_some() && chat.system.is_some(), "{lines}");
 }
 
 #[test]

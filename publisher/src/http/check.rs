@@ -63,7 +63,7 @@ pub(super) fn text_data(field: &'static str, text: &str) -> Result<Box<RawValue>
 }
 
 /// A channel that may be published to.
-pub(super) fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result<Channel, Problem> {
+pub(crate) fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result<Channel, Problem> {
     let channel = match Channel::parse(name) {
         Ok(channel) => channel,
         Err(error) => return Err(Problem::channel(field, error)),

@@ -30,6 +30,7 @@ use axum::routing::{delete, get, post};
 use http::StatusCode;
 
 pub use self::body::{has_media_type, read as read_body};
+pub(crate) use self::check::channel;
 use self::problem::Problem;
 use self::service::Service;
 use crate::metrics::{CancelMetrics, Metrics};
