@@ -94,8 +94,10 @@ impl Producers {
         let jobs = async {
             let Some(demo) = &self.demo else { return };
             demo.close();
-            if timeout_at(last_words, demo.finish()).await.is_err() {
-                demo.stop().await;
+            if timeout_at(last_words, demo.wait()).await.is_err() {
+                tracing::info!(jobs = demo.under_way(), "jobs are told to stop");
+                demo.stop();
+                demo.wait().await;
             }
         };
         tokio::join!(answers, jobs);

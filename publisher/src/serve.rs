@@ -1,9 +1,9 @@
 //! The HTTP service as a whole: ports first, then Redis, then requests, and at the end everything in order.
 //!
-//! The end: readiness goes; the grace passes, so that load balancers notice; no more connections are accepted; requests
-//! under way are answered, and jobs of the demo finished. Those that would not be in time are told to stop a little before
-//! the deadline, so that they can still say so. That deadline holds over all of it, and a second signal ends the process
-//! at once.
+//! The end: readiness goes, and no more questions and jobs are taken; the grace passes, so that load balancers notice; no
+//! more connections are accepted; requests under way are answered, and answers and jobs finished. Those that would not be
+//! in time are told to stop a little before the deadline, so that they can still say so. That deadline holds over all of
+//! it, and a second signal ends the process at once.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

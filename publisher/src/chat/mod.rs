@@ -24,6 +24,7 @@ mod stream;
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shared::channel::Channel;
@@ -40,6 +41,10 @@ pub use self::source::{MAX_PIECE, Message, Piece, Question, Role, Source, Source
 pub use self::upstream::{Endpoint, Upstream};
 use crate::random::hex_128;
 use crate::{Cancel, Publish, PublishError};
+
+/// How long the source waits on a channel that the caller named, since it may have been cancelled before: a few round trips
+/// to the broker. Nobody can have cancelled one that is made up here.
+const LOOK_BACK: Duration = Duration::from_millis(100);
 
 /// Answers questions. Owns a task for each answer under way.
 pub struct Chat {
@@ -124,14 +129,14 @@ impl Chat {
             Err(TryAcquireError::Closed) => return Err(AskError::Stopping),
         };
         let id = random_id()?;
-        let channel = match channel {
-            Some(channel) => channel,
-            None => self.channel_of(&id)?,
+        let (channel, look_back) = match channel {
+            Some(channel) => (channel, LOOK_BACK),
+            None => (self.channel_of(&id)?, Duration::ZERO),
         };
         let events = Events::new(self.publish.clone(), channel.clone(), id, reader);
         let ChatSettings { batch, max_time, max_bytes, .. } = self.settings;
         let bounds = Bounds { batch, max_time, max_bytes };
-        let producer = Producer::new(events, bounds, self.cancel.cancelled(&channel), self.stop.clone());
+        let producer = Producer::new(events, bounds, look_back, self.cancel.cancelled(&channel), self.stop.clone());
         let (said, begun) = oneshot::channel();
         let source = self.source.clone();
         self.answers.spawn(async move {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use humantime::format_duration;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
@@ -38,6 +38,8 @@ pub(super) struct Producer {
     events: Events,
     bounds: Bounds,
     interrupts: Interrupts,
+    /// How long it may take to learn that it was cancelled before.
+    look_back: Duration,
     pace: Pace,
     /// Of what was published.
     tally: Tally,
@@ -73,10 +75,11 @@ enum Step {
 }
 
 impl Producer {
-    /// Begins now.
+    /// Begins now. `look_back` is how long the source is not asked, so that `cancelled` can find what was before.
     pub(super) fn new(
         events: Events,
         bounds: Bounds,
+        look_back: Duration,
         cancelled: BoxFuture<'static, ()>,
         stop: CancellationToken,
     ) -> Self {
@@ -85,6 +88,7 @@ impl Producer {
             events,
             bounds,
             interrupts: Interrupts { cancelled, stop, deadline, heard: None },
+            look_back,
             pace: Pace::new(bounds.batch),
             tally: Tally::default(),
             text: String::new(),
@@ -106,6 +110,8 @@ impl Producer {
         if failed {
             return;
         }
+        // Whether or not that is in time: later it is heard as well.
+        let _ = timeout(self.look_back, self.interrupts.listen()).await;
         let mut answer = Some(source.answer(question));
         let ending = self.relay(&mut answer).await.unwrap_or_else(Ending::Publishing);
         // Whoever answers hears at once that no more is wanted.

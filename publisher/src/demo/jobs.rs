@@ -14,7 +14,7 @@ use http::{StatusCode, Uri};
 use http_body::Body as _;
 use serde::Serialize;
 use shared::channel::Channel;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,9 +37,9 @@ const RETRY_AFTER: u32 = 4;
 pub struct Demo {
     publish: Arc<dyn Publish>,
     cancel: Arc<dyn Cancel>,
-    /// A permit is a job; it comes back when the job has ended. Closed by [`stop`](Self::stop): then there are no more.
+    /// A permit is a job; it comes back when the job has ended. Closed by [`close`](Self::close): then there are no more.
     places: Arc<Semaphore>,
-    /// Owns the jobs' tasks.
+    /// Owns the jobs' tasks. Closed with `places`.
     tasks: TaskTracker,
     /// Cancelled by [`stop`](Self::stop), heard by every job.
     stop: CancellationToken,
@@ -69,20 +69,24 @@ impl Demo {
     /// Takes no more jobs. Those under way go on.
     pub fn close(&self) {
         self.places.close();
+        self.tasks.close();
     }
 
-    /// Waits until no job is under way. New ones may come meanwhile: their port has to be closed before.
-    pub async fn finish(&self) {
-        self.tasks.close();
+    /// Ends the jobs under way, each saying so on its channel.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until it is [closed](Self::close) and no job is under way. With the broker away that takes up to two minutes
+    /// after [`stop`](Self::stop).
+    pub async fn wait(&self) {
         self.tasks.wait().await;
     }
 
-    /// Ends every job, each saying so on its channel, and takes no more. Waits for that: as long as the broker takes, up to
-    /// two minutes, so the caller sets a deadline of its own.
-    pub async fn stop(&self) {
-        self.close();
-        self.stop.cancel();
-        self.finish().await;
+    /// Jobs under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.tasks.len()
     }
 
     async fn begin(&self, name: String, body: Bytes, place: OwnedSemaphorePermit) -> Result<Channel, Problem> {
@@ -121,7 +125,9 @@ async fn begin(State(demo): State<Arc<Demo>>, request: Request) -> Result<Respon
     if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > MAX_JOB_BYTES {
         return Err(Problem::too_large("body", MAX_JOB_BYTES, "bytes"));
     }
-    let place = demo.places.clone().try_acquire_owned().map_err(|_| full())?;
+    // Before the place: who has one is waited for.
+    let _under_way = demo.tasks.token();
+    let place = demo.places.clone().try_acquire_owned().map_err(|error| no_place(&error))?;
     let body = read_body(body, "body", MAX_JOB_BYTES).await?;
     if body.is_empty() {
         let detail = format!("body has 0 bytes, a text has 1 to {MAX_JOB_BYTES}");
@@ -155,11 +161,16 @@ fn name(uri: &Uri) -> Result<String, Problem> {
     }
 }
 
-fn full() -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-jobs", "too many jobs")
-        .detail(format!("{MAX_JOBS} jobs are under way, which is the limit; each takes about eight seconds"))
-        .limit(MAX_JOBS)
-        .retry_after(RETRY_AFTER)
+fn no_place(error: &TryAcquireError) -> Problem {
+    match error {
+        TryAcquireError::NoPermits => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-jobs", "too many jobs")
+            .detail(format!("{MAX_JOBS} jobs are under way, which is the limit; each takes about eight seconds"))
+            .limit(MAX_JOBS)
+            .retry_after(RETRY_AFTER),
+        TryAcquireError::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "service stopping")
+            .detail("the service is stopping")
+            .retry_after(RETRY_AFTER),
+    }
 }
 
 fn new_channel() -> Result<Channel, Problem> {

@@ -76,7 +76,8 @@ async fn a_job_is_told_where_to_listen_and_runs_to_its_end() {
         [r#"{"event":"started","data":{"name":"가 &.txt","bytes":7}}"#],
         "before the answer"
     );
-    server.demo.finish().await;
+    server.demo.close();
+    server.demo.wait().await;
     assert_eq!(server.fake.payloads(&channel).len(), 82);
     assert!(server.fake.is_ended(&channel));
 }
@@ -147,7 +148,8 @@ async fn eight_at_a_time_and_places_come_back() {
     }
     tokio::task::yield_now().await;
     server.job().await;
-    server.demo.finish().await;
+    server.demo.close();
+    server.demo.wait().await;
     assert!(jobs.iter().all(|job| server.fake.is_ended(job.as_str())));
     assert_eq!(server.demo.places.available_permits(), MAX_JOBS);
 }
@@ -166,10 +168,15 @@ async fn a_broker_that_is_away_is_told_at_once() {
 async fn a_stop_ends_all_of_them_and_takes_no_more() {
     let server = Server::new();
     let jobs = [server.job().await, server.job().await];
-    server.demo.stop().await;
+    assert_eq!(server.demo.under_way(), 2);
+    server.demo.close();
+    let (status, headers, body) = server.post("?name=a", "x").await;
+    assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "4"));
+    assert!(body.contains(r#""type":"urn:problem:sse:stopping""#), "{body}");
+    server.demo.stop();
+    server.demo.wait().await;
     for job in jobs {
         let last = server.fake.payloads(job.as_str()).pop().unwrap();
         assert_eq!(last, r#"{"event":"failed","data":{"detail":"stopped"},"end":true}"#);
     }
-    assert_eq!(server.post("?name=a", "x").await.0, 503);
 }
