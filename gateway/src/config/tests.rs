@@ -343,11 +343,18 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shown.toml");
     // Certificates are for TLS.
-    std::fs::write(&path, uncommented.replace("\"redis://", "\"rediss://")).unwrap();
+    let uncommented = uncommented.replace("\"redis://", "\"rediss://");
+    // An upstream is for the embedded broker.
+    let (upstream, others): (Vec<_>, Vec<_>) = uncommented.lines().partition(|line| line.starts_with("upstream = "));
+    std::fs::write(&path, others.join("\n")).unwrap();
     let config = load(&Sources::new(ENV_PREFIX).file(path)).unwrap();
     let unset: Vec<_> =
         leaves(&config).into_iter().filter(|(key, value)| value.is_null() && !key.contains("[]")).collect();
-    assert_eq!(unset, []);
+    assert_eq!(unset, [("chat.upstream".to_owned(), Value::Null)]);
+    let [upstream] = upstream[..] else { panic!("{upstream:?}") };
+    assert!(broker::by_file(&format!("[chat]\n{upstream}")).unwrap().chat.upstream.is_some());
+    let both = broker::by_file(&format!("[redis]\nurl = 'redis://h'\n[chat]\n{upstream}")).unwrap_err();
+    assert!(both.contains("\"chat.upstream\"") && both.contains("the publisher that answers"), "{both}");
     assert_eq!(config.channels.0.len(), 1);
 }
 

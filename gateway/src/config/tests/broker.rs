@@ -15,7 +15,7 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// As [`load`], of one file; the file is `FILE` in what is wrong.
-fn by_file(text: &str) -> Result<Config, String> {
+pub(super) fn by_file(text: &str) -> Result<Config, String> {
     let (_folder, path) = file(text);
     load(&Sources::new(ENV_PREFIX).file(&path)).map_err(|error| error.replace(&path.display().to_string(), "FILE"))
 }

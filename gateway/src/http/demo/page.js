@@ -92,7 +92,7 @@ function navigation() {
   byId('top').append(home, element('nav', { 'aria-label': 'Demos' }, ...links));
 }
 
-// ---- The source panel: <aside id="panel" data-files="a.js b.js">
+// ---- The source panel: <aside id="panel" data-files="FILES">, by spaces
 
 const KEYWORDS = 'import export from as const let function return if else for of while new async await try catch throw null'
   + ' true false void delete typeof';
