@@ -12,13 +12,13 @@ test: ## Everything that must pass before a change lands
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory lint
 	cargo test --workspace --locked
-	@$(MAKE) --no-print-directory browser
+	@scripts/browser
 	@$(MAKE) --no-print-directory doc
 
 .PHONY: browser
 browser: ## Drive Chromium through the demo pages and the protocol; TESTS="answer tabs" for some of it
 	@$(MAKE) --no-print-directory setup
-	cargo build --locked -p gateway -p publisher
+	cargo build --workspace --bins --locked
 	@scripts/browser $(TESTS)
 
 .PHONY: setup

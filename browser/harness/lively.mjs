@@ -25,12 +25,12 @@ const LIVELY = {
   async answer(page) {
     await page.locator('.pick[lang=ko]').click();
     await page.click('#ask');
-    await eventually('a part of the answer', async () => (await text(page, '#answer')).length > 40);
+    await eventually('a part of the answer', async () => (await text(page, '#answer')).length > 150);
   },
 
   async dashboard(page) {
     await connected(page);
-    await eventually('60 events', async () => (await number(page, '#seen')) > 60);
+    await eventually('200 events', async () => (await number(page, '#seen')) > 200);
   },
 
   async progress(page) {

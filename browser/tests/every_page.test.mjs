@@ -38,6 +38,7 @@ for (const name of PAGES) {
     for (const [look, viewport, colorScheme] of LOOKS) {
       await page.setViewportSize(viewport);
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      await page.evaluate(() => scrollTo(0, 0));
       await page.screenshot({ path: `${PICTURES}/${name}-${look}.png` });
       assert.deepEqual(await violations(page), [], look);
       const width = await page.evaluate(() => document.scrollingElement.scrollWidth);

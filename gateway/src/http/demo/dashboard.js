@@ -21,7 +21,8 @@ function listen() {
 }
 // ---- to here
 
-let source, seen = 0, missing = 0, twice = 0, seenBefore = 0;
+let source, seen = 0, missing = 0, twice = 0;
+let seenBefore = null; // a second ago; null in the first second, when the past comes too
 let caught = null, arrived = 0; // while catching up: how many, and when the last one came
 const expected = {}; // by channel: the number that has to come next
 
@@ -54,6 +55,7 @@ function ongap({ channel, reason }) { // told, so not missing: count on from wha
 }
 
 function open() {
+  seenBefore = null;
   source = watch(listen(), { onstate: showState, ongap });
   byId('pause').textContent = 'Pause';
 }
@@ -76,7 +78,7 @@ byId('pause').addEventListener('click', () => {
   pause();
 });
 setInterval(() => {
-  byId('rate').textContent = number(seen - seenBefore);
+  byId('rate').textContent = seenBefore === null ? '–' : number(seen - seenBefore);
   seenBefore = seen;
 }, 1000);
 open();
