@@ -25,6 +25,7 @@ use crate::config::{Config, Drain, resolve};
 use crate::health::{Health, watch};
 use crate::http::not_found;
 use crate::http::problem::Problem;
+use crate::metrics::AnswerMetrics;
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publish, Publisher, operator};
 
@@ -178,6 +179,8 @@ async fn end_answers(chat: &Chat, last_words: Instant) {
 
 /// What answers questions, if anything does.
 fn chat(config: &Config, publisher: &Publisher, publish: Arc<dyn Publish>) -> Result<Option<Arc<Chat>>, ServeError> {
+    // So that what there is to be watched does not depend on what is set.
+    let _ = AnswerMetrics::new();
     let source = chat::source(&config.chat, config.demo);
     // It was checked with the settings.
     let source = source.map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))?;
