@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chat::{self, Chat, ChatSettings};
 use crate::demo::{self, Demo};
 use crate::http::url_limit;
+use crate::metrics::AnswerMetrics;
 use crate::{Cancel, Channels, Publish};
 
 /// At the end, what producers have to say on their channels that they were stopped.
@@ -44,6 +45,8 @@ impl Producers {
     /// # Errors
     /// Why there can be no client of the upstream.
     pub fn new(seams: Seams, chat: &ChatSettings, demo: bool) -> Result<Self, String> {
+        // So that what there is to be watched does not depend on what is set.
+        let _ = AnswerMetrics::new();
         let source = chat::source(chat, demo)?;
         let answers = |source| Chat::new(seams.publish.clone(), seams.cancel.clone(), source, chat.clone());
         let chat = source.map(answers);
