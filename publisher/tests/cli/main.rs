@@ -1,6 +1,7 @@
 //! The program `sse-publisher` as people and scripts use it: real processes, a real Redis.
 #![cfg(test)]
 
+mod demo;
 mod drain;
 mod history;
 mod listen;
