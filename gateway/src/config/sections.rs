@@ -99,7 +99,7 @@ pub struct Drain {
 pub struct Embedded {
     /// Bytes of history over all channels.
     pub max_bytes: usize,
-    /// Channels remembered, and `once` keys, each.
+    /// Channels remembered, `once` keys, and cancellations of the last hour, each.
     pub max_keys: usize,
 }
 

@@ -1,5 +1,6 @@
 //! The command line: what it takes, and what each command does with it. It must not know how an event gets to Redis.
 
+mod cancel;
 mod cut;
 mod event;
 mod listen;
@@ -44,6 +45,7 @@ pub struct Args {
 enum Command {
     Publish(publish::Args),
     Pipe(pipe::Args),
+    Cancel(cancel::Args),
     Listen(listen::Args),
     Serve(serve::Args),
     Relay(relay::Args),
@@ -118,6 +120,7 @@ impl Args {
         match self.command {
             Command::Publish(args) => block_on(args.run()),
             Command::Pipe(args) => block_on(args.run()),
+            Command::Cancel(args) => block_on(args.run()),
             Command::Listen(args) => block_on(args.run()),
             Command::Serve(args) => args.run(),
             Command::Relay(args) => args.run(),

@@ -1,11 +1,13 @@
-//! `pipe`: standard input as events, as it comes, and the channel's end after its end.
+//! `pipe`: standard input as events, as it comes, and the channel's end after its end, or once the channel is cancelled.
 //!
 //! What is there together goes as one batch; what a slow producer writes goes at once. There is never more than one batch
 //! under way, so that order is kept, and a producer that is faster than Redis waits in its own write.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use shared::channel::Channel;
 use tokio::io::{AsyncReadExt as _, stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,9 +15,9 @@ use tokio::time::sleep;
 
 use super::cut::{By, Cutter};
 use super::event::{Draft, event_name, text};
-use super::{Common, Failure, channel, connect, output};
+use super::{Common, Failure, channel, output};
 use crate::config::{Config, Limits};
-use crate::{Publication, Publish};
+use crate::{Configured, Publication, Publish, Publisher};
 
 /// Bytes read at a time: what a pipe holds.
 const BUFFER: usize = 64 << 10;
@@ -29,7 +31,8 @@ const SIGNAL_PAUSE: Duration = Duration::from_millis(50);
 /// Example: long-job | sse-publisher pipe --channel job:7 --event progress --end-event done
 ///
 /// Prints {"published":n}, the number of events, on standard error. Closes the channel only when all of the input was
-/// published: after a failure (exit code 1), Ctrl-C (130) or SIGTERM (143) it stays open.
+/// published, or with --cancellable what there was of it: after a failure (exit code 1), Ctrl-C (130) or SIGTERM (143) it
+/// stays open.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     /// Channel
@@ -44,6 +47,10 @@ pub(super) struct Args {
     /// Name of a last event, without data, with which the channel is closed [default: closed without one]
     #[arg(long, value_name = "NAME")]
     end_event: Option<String>,
+    /// Stop when the channel is cancelled, now or within the last hour: read no more, close the channel, and say
+    /// {"published":n,"cancelled":true}
+    #[arg(long)]
+    cancellable: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -51,6 +58,7 @@ pub(super) struct Args {
 /// How the input ended.
 enum End {
     OfFile,
+    Cancelled,
     /// With the exit code that shells know the signal by.
     Signal(u8),
 }
@@ -61,17 +69,20 @@ impl Args {
         let end = self.end(&config)?;
         let signal_error = |error| Failure::run(format!("cannot catch signals: {error}"));
         let mut signals = Signals::install().map_err(signal_error)?;
-        let publish = tokio::select! {
-            publish = connect(&config) => publish?,
+        let publisher = tokio::select! {
+            publisher = Publisher::connect(&config.redis) => publisher.map_err(Failure::connect)?,
             code = signals.next() => return Ok(code),
         };
-        let mut pipe = Pipe { args: &self, limits: &config.limits, publish: &*publish, published: 0 };
-        let result = pipe.run(&mut signals, end).await;
-        let published = pipe.published;
+        let cancelled = if self.cancellable { publisher.cancelled(&self.channel).boxed() } else { pending().boxed() };
+        let publish = Configured::new(Arc::new(publisher), config.channels.clone());
+        let mut pipe =
+            Pipe { args: &self, limits: &config.limits, publish: &publish, published: 0, is_cancelled: false };
+        let result = pipe.run(&mut signals, cancelled, end).await;
+        let (published, cancelled) = (pipe.published, if pipe.is_cancelled { ",\"cancelled\":true" } else { "" });
         if let Err(failure) = &result {
             output::complain(&failure.text);
         }
-        output::note(&format!("{{\"published\":{published}}}"));
+        output::note(&format!("{{\"published\":{published}{cancelled}}}"));
         result.map_err(|failure| Failure { text: String::new(), ..failure })
     }
 
@@ -95,13 +106,22 @@ struct Pipe<'a> {
     publish: &'a dyn Publish,
     /// Events of the input; its end does not count.
     published: usize,
+    /// The input was not read to its end.
+    is_cancelled: bool,
 }
 
 impl Pipe<'_> {
-    async fn run(&mut self, signals: &mut Signals, end: Publication) -> Result<u8, Failure> {
-        match self.input(signals).await? {
+    async fn run(
+        &mut self,
+        signals: &mut Signals,
+        cancelled: BoxFuture<'_, ()>,
+        end: Publication,
+    ) -> Result<u8, Failure> {
+        let ended = self.input(signals, cancelled).await?;
+        self.is_cancelled = matches!(ended, End::Cancelled);
+        match ended {
             End::Signal(code) => Ok(code),
-            End::OfFile => {
+            End::OfFile | End::Cancelled => {
                 let batch = vec![(self.args.channel.clone(), end)];
                 for result in self.publish.publish_batch(batch).await {
                     result.map_err(|error| Failure::run(format!("the channel is not closed: {error}")))?;
@@ -111,13 +131,14 @@ impl Pipe<'_> {
         }
     }
 
-    async fn input(&mut self, signals: &mut Signals) -> Result<End, Failure> {
+    async fn input(&mut self, signals: &mut Signals, mut cancelled: BoxFuture<'_, ()>) -> Result<End, Failure> {
         let mut cutter = Cutter::new(self.args.by, self.limits.max_data);
         let (mut stdin, mut buffer) = (stdin(), vec![0; BUFFER]);
         loop {
             let read = tokio::select! {
                 biased;
                 code = signals.next() => return Ok(End::Signal(code)),
+                () = &mut cancelled => return Ok(End::Cancelled),
                 read = stdin.read(&mut buffer) => read,
             };
             let bytes = read.map_err(|error| Failure::run(format!("cannot read standard input: {error}")))?;

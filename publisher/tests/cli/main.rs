@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod demo;
+mod cancel;
 mod drain;
 mod history;
 mod listen;

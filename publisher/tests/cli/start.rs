@@ -183,9 +183,10 @@ async fn unknown_keys_and_files() {
 #[tokio::test]
 async fn help_and_version() {
     for (args, wanted) in [
-        (&["--help"][..], &["publish", "pipe", "listen", "serve", "SSE_PUBLISHER__REDIS__URL"][..]),
+        (&["--help"][..], &["publish", "pipe", "cancel", "listen", "serve", "SSE_PUBLISHER__REDIS__URL"][..]),
         (&["publish", "--help"], &["--channel", "--once", "Example: ", "--redis-url", "--wait-for-redis", "--config"]),
-        (&["pipe", "--help"], &["--by", "--end-event", "Example: "]),
+        (&["pipe", "--help"], &["--by", "--end-event", "--cancellable", "Example: "]),
+        (&["cancel", "--help"], &["--channel", "--redis-url", "Example: "]),
         (&["listen", "--help"], &["--json", "--count", "--last-event-id", "Example: "]),
         (&["serve", "--help"], &["--listen", "--admin-listen", "--insecure", "Example: "]),
     ] {

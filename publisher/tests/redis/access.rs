@@ -1,8 +1,9 @@
 //! Passwords, TLS, and a user who may do no more than a publisher has to.
 
-use publisher::{ConnectError, Event, Once, PublishError, Publisher};
+use publisher::{Channels as _, ConnectError, Event, Once, PublishError, Publisher};
+use shared::position::Position;
 use shared::redis::{Settings, StartError};
-use testkit::RedisServer;
+use testkit::{RedisServer, eventually, soon};
 
 use crate::support::*;
 
@@ -93,4 +94,45 @@ async fn a_user_with_the_least_rights() {
     assert!(reason.starts_with("the functions are gone"), "{reason}");
     connect(&server.url()).await;
     publisher.publish(&channel("a"), Event::text("x")).await.unwrap();
+}
+
+/// The rules of a user, as a line of the manual has them.
+fn manual(user: &str) -> String {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let mut lines = manual.lines();
+    lines.find_map(|line| line.strip_prefix(&format!("user {user} "))).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_rights_of_the_manual_are_enough() {
+    let server = RedisServer::start().await;
+    connect(&server.url()).await;
+    for user in ["sse-publisher", "back-end"] {
+        let rules = manual(user);
+        let command = [&["ACL", "SETUSER", user][..], &rules.split(' ').collect::<Vec<_>>()].concat();
+        assert_eq!(server.cli(&command).await, "OK");
+    }
+    let url = server.url().replace("127.0.0.1", "sse-publisher:PUBLISHER-PASSWORD@127.0.0.1");
+    let (publisher, a) = (connect(&url).await, channel("a"));
+    publisher.publish(&a, Event::text("x")).await.unwrap();
+    assert_eq!(publisher.history(&a, Position::ZERO, 9).await.unwrap().entries.len(), 1);
+    assert_eq!(publisher.erase(&a).await, Ok(true));
+    let (cancelled, other) = (publisher.cancelled(&a), publisher.cancelled(&channel("b")));
+    tokio::pin!(cancelled, other);
+    let subscribers = async |name: &str| server.cli(&["PUBSUB", "NUMSUB", name]).await;
+    eventually("a subscription", async || {
+        assert!(futures_util::poll!(&mut cancelled).is_pending() && futures_util::poll!(&mut other).is_pending());
+        subscribers("sse.cancel:a").await.ends_with("\n1").then_some(())
+    })
+    .await;
+    let cli = ["--user", "back-end", "--pass", "BACK-END-PASSWORD", "--no-auth-warning"];
+    assert_eq!(server.cli(&[&cli[..], &["FCALL", "sse_cancel", "1", "sse:a"]].concat()).await, "1");
+    soon("the end", &mut cancelled).await;
+    publisher.cancel(&a).await.unwrap();
+    // It may leave off too.
+    eventually("no subscription", async || subscribers("sse.cancel:a").await.ends_with("\n0").then_some(())).await;
+    assert!(subscribers("sse.cancel:b").await.ends_with("\n1"));
+    assert_eq!(publisher.cancel(&channel("b")).await, Ok(1));
+    soon("the other one", other).await;
 }

@@ -29,11 +29,11 @@ pub(super) struct Telling {
 impl Telling {
     pub(super) fn lost(&mut self, lost: &Lost, address: &str) {
         if self.away.is_some() {
-            tracing::debug!(%lost, address, "still nobody listens for cancellations");
+            tracing::debug!(reason = %lost, address, "still nobody listens for cancellations");
             return;
         }
         self.away = Some(Instant::now());
-        tracing::warn!(%lost, address, "not listening for cancellations; trying again until it works, and those made meanwhile \
+        tracing::warn!(reason = %lost, address, "not listening for cancellations; trying again until it works, and those made meanwhile \
             are found then");
     }
 
