@@ -9,6 +9,7 @@ mod listen;
 mod outage;
 mod pipe;
 mod publish;
+mod relay;
 mod serve;
 mod start;
 mod support;

@@ -1,5 +1,7 @@
 //! Upstreams that behave and that do not, on real sockets. Time stands still, and jumps when everybody waits.
 
+mod tls;
+
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
