@@ -1,8 +1,8 @@
 //! The program `sse-publisher` as people and scripts use it: real processes, a real Redis.
 #![cfg(test)]
 
-mod demo;
 mod cancel;
+mod demo;
 mod drain;
 mod history;
 mod listen;
