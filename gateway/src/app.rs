@@ -240,7 +240,7 @@ async fn broker(config: &Config, node: &str) -> Result<Built, AppError> {
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
     let broker = Arc::new(MemoryBroker::new(limits));
     let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    let carrier = Carrier::memory(broker.clone(), publish.clone());
+    let carrier = Carrier::Memory { broker: broker.clone(), publish: publish.clone() };
     let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
     Ok(Built { broker, routes, carrier })
 }

@@ -32,24 +32,31 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Demo {
     node: String,
     gate: Arc<Gate>,
-    broker: Carrier,
+    carrier: Carrier,
+    /// What the pages ask for, where no publisher has it.
+    asked: Option<Asked>,
     /// Cancelled by [`stop`](Self::stop), heard by the tasks of [`spawn`](Self::spawn).
     stop: CancellationToken,
 }
 
 /// By what the node's events travel.
 pub enum Carrier {
-    /// In this process, which then has what the pages ask for as well.
+    /// In this process.
     Memory {
-        /// Whom to publish by.
+        /// The broker.
         broker: Arc<MemoryBroker>,
-        /// The jobs.
-        jobs: Arc<publisher::demo::Demo>,
-        /// Answers every question with a text of its own.
-        chat: Arc<Chat>,
+        /// Leads to it, settings of channels applied.
+        publish: Arc<dyn Publish>,
     },
     /// Redis: connections of its own, apart from those of the streams.
     Redis(Box<Settings>),
+}
+
+/// What a node alone has for the pages.
+struct Asked {
+    jobs: Arc<publisher::demo::Demo>,
+    /// Answers every question with a text of its own.
+    chat: Arc<Chat>,
 }
 
 #[derive(Serialize)]
@@ -58,37 +65,30 @@ struct Told<'a> {
     connections: usize,
 }
 
-impl Carrier {
-    /// The embedded broker, without any job or answer yet. `publish` leads to it, settings of channels applied.
-    #[must_use]
-    pub fn memory(broker: Arc<MemoryBroker>, publish: Arc<dyn Publish>) -> Self {
-        let jobs = publisher::demo::Demo::new(broker.clone(), broker.clone());
-        let chat = Chat::new(publish, broker.clone(), Arc::new(Local), ChatSettings::default());
-        Self::Memory { broker, jobs, chat }
-    }
-}
-
 impl Demo {
-    /// `gate` knows the node's connections.
+    /// `gate` knows the node's connections. Install the metrics recorder before.
     #[must_use]
-    pub fn new(node: &str, gate: Arc<Gate>, broker: Carrier) -> Self {
-        Self { node: node.to_owned(), gate, broker, stop: CancellationToken::new() }
+    pub fn new(node: &str, gate: Arc<Gate>, carrier: Carrier) -> Self {
+        let asked = match &carrier {
+            Carrier::Memory { broker, publish } => Some(Asked {
+                jobs: publisher::demo::Demo::new(broker.clone(), broker.clone()),
+                chat: Chat::new(publish.clone(), broker.clone(), Arc::new(Local), ChatSettings::default()),
+            }),
+            Carrier::Redis(_) => None,
+        };
+        Self { node: node.to_owned(), gate, carrier, asked, stop: CancellationToken::new() }
     }
 
     /// The routes that the pages ask for, where no publisher has them.
     pub fn router(&self) -> Router {
-        match &self.broker {
-            Carrier::Memory { jobs, chat, .. } => {
-                publisher::demo::router(jobs.clone()).merge(publisher::chat::router(chat.clone()))
-            }
-            Carrier::Redis(_) => Router::new(),
-        }
+        let Some(Asked { jobs, chat }) = &self.asked else { return Router::new() };
+        publisher::demo::router(jobs.clone()).merge(publisher::chat::router(chat.clone()))
     }
 
     /// Starts what runs by itself, until [`stop`](Self::stop).
     pub fn spawn(&self, tasks: &mut JoinSet<()>) {
         let teller = Teller { node: self.node.clone(), gate: self.gate.clone() };
-        match &self.broker {
+        match &self.carrier {
             Carrier::Memory { broker, .. } => {
                 tasks.spawn(publisher::demo::ticker(broker.clone(), broker.clone(), self.stop.clone()));
                 tasks.spawn(self.until_stop(teller.run(broker.clone())));
@@ -102,7 +102,7 @@ impl Demo {
     /// Ends all of it; jobs and answers say so on their channels. At most a second.
     pub async fn stop(&self) {
         self.stop.cancel();
-        if let Carrier::Memory { jobs, chat, .. } = &self.broker {
+        if let Some(Asked { jobs, chat }) = &self.asked {
             jobs.close();
             chat.close();
             jobs.stop();

@@ -9,6 +9,8 @@ use crate::PublishError;
 
 const PUBLISHES: &str = "sse_publisher_publishes_total";
 const CANCELS: &str = "sse_publisher_cancels_total";
+const ANSWERS: &str = "sse_publisher_answers";
+const ANSWERS_ENDED: &str = "sse_publisher_answers_ended_total";
 const REDIS_UP: &str = "sse_publisher_redis_up";
 
 /// What became of one publish, or of one cancellation; the `result` label.
@@ -130,6 +132,96 @@ impl Default for CancelMetrics {
     }
 }
 
+/// How an answer ended; the `result` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerEnd {
+    /// Its source said that this was all.
+    Done,
+    /// Somebody wanted no more of it.
+    Cancelled,
+    /// Its source failed.
+    Upstream,
+    /// It had too many bytes.
+    TooLong,
+    /// It took too long.
+    TooSlow,
+    /// The process stopped.
+    Stopped,
+    /// It could not be published; perhaps its end could not either.
+    Publishing,
+}
+
+impl AnswerEnd {
+    const ALL: [Self; 7] =
+        [Self::Done, Self::Cancelled, Self::Upstream, Self::TooLong, Self::TooSlow, Self::Stopped, Self::Publishing];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Upstream => "upstream",
+            Self::TooLong => "too_long",
+            Self::TooSlow => "too_slow",
+            Self::Stopped => "stopped",
+            Self::Publishing => "publishing",
+        }
+    }
+}
+
+/// Answers that stream in.
+pub struct AnswerMetrics {
+    open: Gauge,
+    ended: [Counter; 7],
+}
+
+impl AnswerMetrics {
+    /// Describes and registers all of them. Install the recorder before.
+    #[must_use]
+    pub fn new() -> Self {
+        describe_gauge!(ANSWERS, "Answers under way");
+        describe_counter!(
+            ANSWERS_ENDED,
+            "Answers that ended, by result (done, cancelled, upstream, too_long, too_slow, stopped, publishing)"
+        );
+        let ended = AnswerEnd::ALL.map(|end| {
+            let counter = counter!(ANSWERS_ENDED, "result" => end.label());
+            counter.increment(0);
+            counter
+        });
+        let open = gauge!(ANSWERS);
+        open.increment(0.0);
+        Self { open, ended }
+    }
+
+    /// One more is under way, until the guard is dropped.
+    #[must_use]
+    pub fn begin(&self) -> OpenAnswer {
+        self.open.increment(1.0);
+        OpenAnswer(self.open.clone())
+    }
+
+    /// Counts one that has ended.
+    pub fn count(&self, end: AnswerEnd) {
+        // `AnswerEnd::ALL` is in the order of declaration.
+        self.ended[end as usize].increment(1);
+    }
+}
+
+impl Default for AnswerMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// See [`AnswerMetrics::begin`].
+pub struct OpenAnswer(Gauge);
+
+impl Drop for OpenAnswer {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 /// Whether Redis answered the service when it was last asked, 1 or 0. Install the recorder before.
 pub fn redis_up() -> Gauge {
     describe_gauge!(REDIS_UP, "1 while Redis answers the service, asked every few seconds, else 0");
@@ -154,6 +246,9 @@ mod tests {
     fn order_of_all_is_the_order_of_declaration() {
         for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, i);
+        }
+        for (i, end) in AnswerEnd::ALL.into_iter().enumerate() {
+            assert_eq!(end as usize, i);
         }
     }
 }

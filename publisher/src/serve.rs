@@ -28,6 +28,7 @@ use crate::demo::{self, Demo};
 use crate::health::{Health, watch};
 use crate::http::problem::Problem;
 use crate::http::{not_found, url_limit};
+use crate::metrics::AnswerMetrics;
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publish, Publisher, operator};
 
@@ -207,6 +208,8 @@ async fn figures(config: &Config, publisher: &Publisher, stop: &CancellationToke
 
 /// What answers questions, if anything does.
 fn chat(config: &Config, publisher: &Publisher, publish: Arc<dyn Publish>) -> Result<Option<Arc<Chat>>, ServeError> {
+    // So that what there is to be watched does not depend on what is set.
+    let _ = AnswerMetrics::new();
     let source = chat::source(&config.chat, config.demo);
     // It was checked with the settings.
     let source = source.map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))?;

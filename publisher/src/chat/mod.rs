@@ -40,6 +40,7 @@ pub use self::settings::ChatSettings;
 use self::settings::NAME_DIGITS;
 pub use self::source::{MAX_PIECE, Message, Piece, Question, Role, Source, SourceCode, SourceError};
 pub use self::upstream::{Endpoint, Upstream};
+use crate::metrics::AnswerMetrics;
 use crate::{Cancel, Publish, PublishError};
 
 /// How long the source waits on a channel that the caller named, since it may have been cancelled before: a few round trips
@@ -52,6 +53,7 @@ pub struct Chat {
     cancel: Arc<dyn Cancel>,
     source: Arc<dyn Source>,
     settings: ChatSettings,
+    metrics: Arc<AnswerMetrics>,
     /// A permit for each answer under way, given back by its task. Closed by [`close`](Self::close).
     places: Arc<Semaphore>,
     /// The answers under way. Closed with `places`.
@@ -90,7 +92,7 @@ pub fn source(settings: &ChatSettings, demo: bool) -> Result<Option<Arc<dyn Sour
 
 impl Chat {
     /// Answers by `source`, and publishes by `publish`. `settings` have been checked; what they say of an upstream is for
-    /// whoever makes the source.
+    /// whoever makes the source. Install the metrics recorder before.
     #[must_use]
     pub fn new(
         publish: Arc<dyn Publish>,
@@ -100,7 +102,8 @@ impl Chat {
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(settings.max_answers.min(Semaphore::MAX_PERMITS)));
         let (answers, stop) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { publish, cancel, source, settings, places, answers, stop })
+        let metrics = Arc::new(AnswerMetrics::new());
+        Arc::new(Self { publish, cancel, source, settings, metrics, places, answers, stop })
     }
 
     /// Publishes `question` on `channel`, or on one with a name that nobody can guess, and has it answered there.
@@ -138,11 +141,14 @@ impl Chat {
         let bounds = Bounds { batch, max_time, max_bytes };
         let producer = Producer::new(events, bounds, look_back, self.cancel.cancelled(&channel), self.stop.clone());
         let (said, begun) = oneshot::channel();
-        let source = self.source.clone();
+        let (source, metrics) = (self.source.clone(), self.metrics.clone());
         self.answers.spawn(async move {
+            let open = metrics.begin();
             // On the heap: it is large.
-            Box::pin(producer.run(&*source, question, said)).await;
-            drop(place);
+            if let Some(end) = Box::pin(producer.run(&*source, question, said)).await {
+                metrics.count(end);
+            }
+            drop((open, place));
         });
         drop(under_way);
         match begun.await {

@@ -17,6 +17,7 @@ use super::events::Events;
 use super::pace::{Pace, Tally};
 use super::source::{Piece, Question, Source, SourceError};
 use crate::PublishError;
+use crate::metrics::AnswerEnd;
 
 /// Most text of one chunk, in bytes: as JSON it may be six times as long, and an event has at most 64 KiB.
 const MAX_CHUNK: usize = 8 << 10;
@@ -96,19 +97,20 @@ impl Producer {
         }
     }
 
-    /// Publishes the question, says on `begun` what came of that, and if it is published, the answer to its end.
+    /// Publishes the question, says on `begun` what came of that, and if it is published, the answer to its end. Returns how
+    /// that ended, if there was an answer.
     pub(super) async fn run(
         mut self,
         source: &dyn Source,
         question: Question,
         begun: oneshot::Sender<Result<(), PublishError>>,
-    ) {
+    ) -> Option<AnswerEnd> {
         let asked = self.interrupts.beside(self.events.question(question.text()), || {}).await;
         let failed = asked.is_err();
         // Who asked may have gone; the answer goes on for those who read the channel.
         let _ = begun.send(asked);
         if failed {
-            return;
+            return None;
         }
         // Whether or not that is in time: later it is heard as well.
         let _ = timeout(self.look_back, self.interrupts.listen()).await;
@@ -116,7 +118,7 @@ impl Producer {
         let ending = self.relay(&mut answer).await.unwrap_or_else(Ending::Publishing);
         // Whoever answers hears at once that no more is wanted.
         drop(answer);
-        self.end(ending).await;
+        Some(self.end(ending).await)
     }
 
     /// Publishes what comes, until something ends it.
@@ -165,7 +167,7 @@ impl Producer {
     }
 
     /// The rest of the text, and the event that closes the channel.
-    async fn end(&mut self, mut ending: Ending) {
+    async fn end(&mut self, mut ending: Ending) -> AnswerEnd {
         while !self.text.is_empty() && !matches!(ending, Ending::Publishing(_)) {
             if let Err(error) = self.publish_some(&mut None).await {
                 ending = Ending::Publishing(error);
@@ -177,15 +179,19 @@ impl Producer {
             Some(_) if matches!(ending, Ending::Publishing(PublishError::Unavailable { .. })) => {
                 // It was tried for long enough.
                 tracing::error!("an answer stays without its end: {ending:?}");
-                return;
+                return AnswerEnd::Publishing;
             }
             Some((code, detail)) => {
                 tracing::warn!(code, detail, "an answer failed");
                 self.events.failed(code, &detail, total).await
             }
         };
-        if let Err(error) = told {
-            tracing::error!(%error, "an answer stays without its end");
+        match told {
+            Ok(()) => ending.kind(),
+            Err(error) => {
+                tracing::error!(%error, "an answer stays without its end");
+                AnswerEnd::Publishing
+            }
         }
     }
 
@@ -200,6 +206,20 @@ impl Producer {
             Ending::Stopped => ("stopped", "the service is stopping".to_owned()),
             Ending::Publishing(error) => ("publishing", error.to_string()),
         })
+    }
+}
+
+impl Ending {
+    fn kind(&self) -> AnswerEnd {
+        match self {
+            Self::Complete(_) => AnswerEnd::Done,
+            Self::Cancelled => AnswerEnd::Cancelled,
+            Self::Source(_) => AnswerEnd::Upstream,
+            Self::TooLong => AnswerEnd::TooLong,
+            Self::TooSlow => AnswerEnd::TooSlow,
+            Self::Stopped => AnswerEnd::Stopped,
+            Self::Publishing(_) => AnswerEnd::Publishing,
+        }
     }
 }
 

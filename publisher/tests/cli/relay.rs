@@ -103,6 +103,9 @@ async fn cancelled_by_http() {
     .await;
     let rest = soon("the end", response.text()).await.unwrap();
     assert!(rest.contains("event: done\ndata: {\"reason\":\"cancelled\","), "{rest}");
+    for line in ["sse_publisher_answers_ended_total{result=\"cancelled\"} 1", "sse_publisher_answers 0"] {
+        eventually(line, async || service.has_metric(line).await.then_some(())).await;
+    }
 }
 
 #[tokio::test]
