@@ -13,7 +13,7 @@ const DEFAULT_CONFIG: &str = "config/gateway.toml";
 
 /// Pushes events to browsers over Server-Sent Events.
 ///
-/// Without flags it runs alone: embedded broker, 127.0.0.1:8080, a demo page at `/`. With --redis-url it is one of any
+/// Without flags it runs alone: embedded broker, 127.0.0.1:8080, demo pages at `/`. With --redis-url it is one of any
 /// number of nodes on one Redis.
 ///
 /// Settings: defaults, then config/gateway.toml, then SSE_GATEWAY__... variables (SSE_GATEWAY__LIMITS__MAX_DATA=1024), then flags.

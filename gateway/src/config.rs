@@ -31,7 +31,7 @@ pub struct Config {
     pub insecure: bool,
     /// Name of this node; made up where none is set.
     pub node: Option<String>,
-    /// The demo page at `/`; where not set, on loopback and the embedded broker only ([`Config::shows_demo`]).
+    /// The demo pages at `/`; where not set, on loopback and the embedded broker only ([`Config::shows_demo`]).
     pub demo: Option<bool>,
     /// When clients come back after a connection ended; each gets 80-120 % of it.
     #[serde(with = "duration")]
@@ -175,8 +175,8 @@ impl Config {
         self.redis.url.is_some()
     }
 
-    /// Whether there is a demo page, `loopback` being what the public port was bound to. The page publishes to its own
-    /// origin, so on Redis, where another process takes that, it is shown to who asks for it only.
+    /// Whether the demo pages are shown, `loopback` being what the public port was bound to. They publish to their own
+    /// origin, so on Redis, where another process takes that, they are shown to who asks for them only.
     #[must_use]
     pub fn shows_demo(&self, loopback: bool) -> bool {
         self.demo.unwrap_or(loopback && !self.is_on_redis())

@@ -2,9 +2,10 @@
 //!
 //! 1. readiness goes; new event streams are told to come back later
 //! 2. the grace passes, so that load balancers notice
-//! 3. no more connections are accepted, and every open stream says `retry:` and ends, at a random moment of the window, so
+//! 3. what the node itself publishes for the demo ends, so that its readers still hear so
+//! 4. no more connections are accepted, and every open stream says `retry:` and ends, at a random moment of the window, so
 //!    that the other nodes are not overrun
-//! 4. the hub stops, then the broker
+//! 5. the hub stops, then the broker
 //!
 //! One deadline holds over all of it; what is still open then is cut. A second signal ends the process at once.
 

@@ -1,5 +1,5 @@
 //! The whole cluster as `make cluster` runs it: Redis, two gateways, the publisher and nginx, from the same files that
-//! containers use.
+//! containers use. What is killed is started again, and the demo is shown.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -28,7 +28,7 @@ const PORTS: [&str; 8] = [
 struct Cluster {
     script: Child,
     /// What it says, kept open.
-    _output: Lines<BufReader<ChildStdout>>,
+    output: Lines<BufReader<ChildStdout>>,
     folder: TempDir,
     ports: [u16; PORTS.len()],
     client: Client,
@@ -36,8 +36,13 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings of the script.
+    async fn start_with(settings: &[(&str, &str)]) -> Self {
         for _ in 0..3 {
-            if let Some(cluster) = Self::try_start().await {
+            if let Some(cluster) = Self::try_start(settings).await {
                 return cluster;
             }
         }
@@ -45,7 +50,7 @@ impl Cluster {
     }
 
     /// `None`: a port was taken in between.
-    async fn try_start() -> Option<Self> {
+    async fn try_start(settings: &[(&str, &str)]) -> Option<Self> {
         let (folder, ports) = (tempfile::tempdir().unwrap(), free_ports());
         let publisher = testkit::binary("publisher", "sse-publisher");
         let mut command = Command::new(root().join("scripts/cluster"));
@@ -53,6 +58,7 @@ impl Cluster {
         for (name, port) in PORTS.iter().zip(ports) {
             command.env(name, port.to_string());
         }
+        command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut script = command.spawn().unwrap();
         let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
@@ -66,7 +72,7 @@ impl Cluster {
             }
         }
         let client = Client::builder().no_proxy().build().unwrap();
-        Some(Self { script, _output: lines, folder, ports, client })
+        Some(Self { script, output: lines, folder, ports, client })
     }
 
     fn port(&self, name: &str) -> u16 {
@@ -89,16 +95,53 @@ impl Cluster {
         String::from_utf8(soon("redis-cli", output).await.unwrap().stdout).unwrap().trim().to_owned()
     }
 
-    async fn stop(mut self) {
-        let pid = self.script.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    /// The process id of one of them, as its file has it.
+    fn pid(&self, name: &str) -> String {
+        let path = self.folder.path().join(format!("{name}.pid"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}.pid: {error}")).trim().to_owned()
+    }
+
+    async fn kill(&self, name: &str) {
+        signal("-KILL", &self.pid(name)).await;
+    }
+
+    /// Waits until the script has said this line.
+    async fn says(&mut self, wanted: &str) {
+        loop {
+            let line = soon(wanted, self.output.next_line()).await.unwrap().expect("the script ended");
+            if line == wanted {
+                return;
+            }
+        }
+    }
+
+    async fn ready(&self, port: &str) {
+        let ready =
+            async || self.client.get(self.url(port, "/readyz")).send().await.ok()?.status().is_success().then_some(());
+        eventually(port, ready).await;
+    }
+
+    async fn stop(self) {
+        signal("-TERM", &self.script.id().unwrap().to_string()).await;
+        self.ends(0).await;
+    }
+
+    /// Waits for the end, with which everything else ends too.
+    async fn ends(mut self, code: i32) {
         let status =
             tokio::time::timeout(testkit::PATIENCE * 5, self.script.wait()).await.expect("it does not stop").unwrap();
-        assert_eq!(status.code(), Some(0), "{}", self.folder.path().display());
+        assert_eq!(status.code(), Some(code), "{}", self.folder.path().display());
         for port in self.ports {
             assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody still listens on {port}");
         }
+        let left = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let left: Vec<_> = left.filter(|path| path.extension().is_some_and(|extension| extension == "pid")).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
+}
+
+async fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().await.unwrap().success());
 }
 
 fn root() -> PathBuf {
@@ -143,4 +186,87 @@ async fn streams_through_nginx_hear_what_anybody_publishes() {
     let channels = async || cluster.redis(&["PUBSUB", "CHANNELS", "sse:*"]).await.is_empty().then_some(());
     eventually("no channel is subscribed", channels).await;
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn the_demo_is_shown_through_nginx() {
+    let cluster = Cluster::start().await;
+    let get = async |path: &str| soon(path, cluster.client.get(cluster.url("NGINX_PORT", path)).send()).await.unwrap();
+    for (path, media_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/demo/index.html", "text/html; charset=utf-8"),
+        ("/demo/page.js", "text/javascript; charset=utf-8"),
+        ("/demo/style.css", "text/css; charset=utf-8"),
+    ] {
+        let page = get(path).await;
+        assert_eq!(
+            (page.status().as_u16(), &page.headers()["content-type"]),
+            (200, &media_type.parse().unwrap()),
+            "{path}"
+        );
+        assert!(
+            page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"),
+            "{path}"
+        );
+    }
+    for path in ["/demo/nothing.js", "/demo/", "/nothing", "/demo/jobs/x"] {
+        assert_eq!(get(path).await.status(), 404, "{path}");
+    }
+    assert_eq!(get("/demo/jobs").await.text().await.unwrap(), r#"{"max_bytes":8388608}"#);
+
+    // A text as large as it may be passes nginx, one byte more is refused by the publisher itself.
+    let post = async |bytes: usize| {
+        let post = cluster.client.post(cluster.url("NGINX_PORT", "/demo/jobs?name=a")).body(vec![b'x'; bytes]);
+        soon("an answer", post.send()).await.unwrap()
+    };
+    let problem = post((8 << 20) + 1).await;
+    assert_eq!(problem.status(), 413);
+    assert_eq!(problem.json::<Value>().await.unwrap()["limit"], 8 << 20);
+    let job = post(8 << 20).await;
+    assert_eq!(job.status(), 202);
+    let location = job.headers()["location"].to_str().unwrap().to_owned();
+    let mut stream = Stream::open(cluster.client.get(cluster.url("NGINX_PORT", &location))).await;
+    assert_eq!(stream.event().await.unwrap().event, "started");
+
+    let (mut stream, _) = cluster.stream("/events?channel=demo:nodes&channel=demo:prices&format=json").await;
+    let (mut prices, mut nodes) = (0, 0);
+    while prices < 5 || nodes < 1 {
+        let event: Value = serde_json::from_str(&stream.data().await.unwrap()).unwrap();
+        match event["event"].as_str().unwrap() {
+            "price" => prices += 1,
+            "node" => nodes += 1,
+            other => panic!("{other}"),
+        }
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_killed_is_started_again_but_not_redis() {
+    let mut cluster = Cluster::start().await;
+    for (name, admin) in [("gateway-1", "GATEWAY_1_ADMIN_PORT"), ("publisher", "PUBLISHER_ADMIN_PORT")] {
+        let before = cluster.pid(name);
+        cluster.kill(name).await;
+        cluster.says(&format!("cluster: {name} ended (signal 9) and is started again")).await;
+        let after = async || (cluster.pid(name) != before).then_some(());
+        eventually("another process", after).await;
+        cluster.ready(admin).await;
+    }
+    // In order is unexpected too.
+    signal("-TERM", &cluster.pid("gateway-2")).await;
+    cluster.says("cluster: gateway-2 ended (exit code 0) and is started again").await;
+    cluster.ready("GATEWAY_2_ADMIN_PORT").await;
+    cluster.kill("redis").await;
+    cluster.ends(1).await;
+}
+
+#[tokio::test]
+async fn what_ends_too_often_ends_the_cluster() {
+    let mut cluster = Cluster::start_with(&[("RESTARTS_A_MINUTE", "1")]).await;
+    let before = cluster.pid("publisher");
+    cluster.kill("publisher").await;
+    cluster.says("cluster: publisher ended (signal 9) and is started again").await;
+    eventually("another process", async || (cluster.pid("publisher") != before).then_some(())).await;
+    cluster.kill("gateway-2").await;
+    cluster.ends(1).await;
 }

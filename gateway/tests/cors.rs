@@ -41,6 +41,8 @@ async fn everybody_on_loopback_without_credentials() {
         let headers = get(&gateway, path, OTHER).await;
         assert_eq!(value(&headers, "access-control-allow-origin"), Some("*"), "{path}");
         assert_eq!(value(&headers, "access-control-allow-credentials"), None, "{path}");
+        // Where an answer or a job is listened to.
+        assert_eq!(value(&headers, "access-control-expose-headers"), Some("location"), "{path}");
     }
 }
 

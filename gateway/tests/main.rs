@@ -12,6 +12,7 @@ mod cluster;
 mod connect;
 mod contract;
 mod cors;
+mod demo;
 mod history;
 mod layers;
 mod losing_redis;

@@ -1,6 +1,6 @@
 //! What a job says, exactly and when; how it ends early; what it does while the broker is away. The clock is paused.
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::super::fake::Fake;
 use super::*;
@@ -8,12 +8,13 @@ use crate::Cancel as _;
 
 const TEXT: &str = "one two\nthree\n";
 
-fn start(fake: &Arc<Fake>, text: &'static str) -> (JoinHandle<()>, CancellationToken) {
+fn start(fake: &Arc<Fake>, text: &'static str) -> (JoinSet<()>, CancellationToken) {
     let (channel, stop) = (Channel::parse("job:1").unwrap(), CancellationToken::new());
     let cancelled = fake.cancelled(&channel);
     let body = Bytes::from_static(text.as_bytes());
     let job = Job { publish: fake.clone(), channel, name: "a \"b\".txt".to_owned(), body, stop: stop.clone() };
-    let running = tokio::spawn(async move {
+    let mut running = JoinSet::new();
+    running.spawn(async move {
         job.begin().await.unwrap();
         job.run(cancelled).await;
     });
@@ -38,7 +39,7 @@ fn progress(step: usize, total: usize) -> String {
 async fn every_event_in_its_order_at_its_time() {
     let (fake, began) = (Fake::new(), Instant::now());
     let (running, _stop) = start(&fake, TEXT);
-    running.await.unwrap();
+    running.join_all().await;
     let told = fake.told();
     let mut expected = vec![r#"{"event":"started","data":{"name":"a \"b\".txt","bytes":14}}"#.to_owned()];
     expected.extend((1..=80).map(|step| progress(step, 14)));
@@ -62,7 +63,7 @@ async fn every_event_in_its_order_at_its_time() {
 async fn a_large_text_is_counted_in_slices() {
     let text: &'static str = "five words stand here, no more\n".repeat(10_000).leak();
     let fake = Fake::new();
-    start(&fake, text).0.await.unwrap();
+    start(&fake, text).0.join_all().await;
     let payloads = fake.payloads("job:1");
     assert_eq!(payloads[1], progress(1, 310_000));
     assert_eq!(payloads[80], progress(80, 310_000));
@@ -75,7 +76,7 @@ async fn a_cancelled_job_says_so_and_nothing_more() {
     let (running, _stop) = start(&fake, TEXT);
     at_step(&fake, 3).await;
     fake.cancel(&Channel::parse("job:1").unwrap()).await.unwrap();
-    running.await.unwrap();
+    running.join_all().await;
     let payloads = fake.payloads("job:1");
     assert_eq!(payloads.len(), 5);
     assert_eq!(payloads[3..], [progress(3, 14), r#"{"event":"cancelled","data":{},"end":true}"#.to_owned()]);
@@ -87,7 +88,7 @@ async fn a_process_that_stops_says_so() {
     let (running, stop) = start(&fake, TEXT);
     at_step(&fake, 1).await;
     stop.cancel();
-    running.await.unwrap();
+    running.join_all().await;
     let last = fake.payloads("job:1").pop();
     assert_eq!(last.as_deref(), Some(r#"{"event":"failed","data":{"detail":"stopped"},"end":true}"#));
 }
@@ -101,7 +102,7 @@ async fn an_outage_is_waited_out_and_nothing_is_left_out_or_said_twice() {
     sleep(Duration::from_secs(55)).await;
     assert!(fake.tries() < 70, "it tries once a second, not {} times", fake.tries());
     fake.set_error(None);
-    running.await.unwrap();
+    running.join_all().await;
     let payloads = fake.payloads("job:1");
     assert_eq!(payloads.len(), 82);
     assert_eq!(payloads[1..81], (1..=80).map(|step| progress(step, 14)).collect::<Vec<_>>());
@@ -115,7 +116,7 @@ async fn an_outage_that_lasts_ends_the_job() {
     fake.set_error(Some(Fake::away()));
     sleep(PATIENCE + Duration::from_secs(5)).await;
     fake.set_error(None);
-    running.await.unwrap();
+    running.join_all().await;
     let last = fake.payloads("job:1").pop().unwrap();
     assert_eq!(last, r#"{"event":"failed","data":{"detail":"the broker is not available: no connection"},"end":true}"#);
 
@@ -124,7 +125,7 @@ async fn an_outage_that_lasts_ends_the_job() {
     at_step(&fake, 1).await;
     fake.set_error(Some(Fake::away()));
     let began = Instant::now();
-    running.await.unwrap();
+    running.join_all().await;
     assert!(began.elapsed() <= 2 * PATIENCE, "it ends whatever happens");
 }
 
@@ -135,6 +136,6 @@ async fn what_is_refused_for_good_is_not_repeated() {
     at_step(&fake, 1).await;
     let tries = fake.tries();
     fake.set_error(Some(PublishError::Rejected { reason: "WRONGTYPE".to_owned() }));
-    running.await.unwrap();
+    running.join_all().await;
     assert_eq!(fake.tries(), tries + 2, "a progress, and the end");
 }

@@ -1,14 +1,15 @@
 //! How often what is told, to whom, and with which numbers. The clock is paused.
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::fake::{Fake, Told};
 use super::*;
 
-fn start(fake: &Arc<Fake>) -> (JoinHandle<()>, CancellationToken) {
-    let stop = CancellationToken::new();
-    (tokio::spawn(ticker(fake.clone(), fake.clone(), stop.clone())), stop)
+fn start(fake: &Arc<Fake>) -> (JoinSet<()>, CancellationToken) {
+    let (mut running, stop) = (JoinSet::new(), CancellationToken::new());
+    running.spawn(ticker(fake.clone(), fake.clone(), stop.clone()));
+    (running, stop)
 }
 
 /// How often each channel was told something in `told`.
@@ -48,7 +49,7 @@ async fn twenty_a_second_for_somebody_and_one_each_for_nobody() {
     assert_eq!(counts(&fake.told()[before..]), [10, 10, 10]);
 
     stop.cancel();
-    running.await.unwrap();
+    running.join_all().await;
     for (channel, _) in NAMES {
         let numbers = numbers(&fake, channel);
         assert!(numbers.iter().copied().eq(1..=u64::try_from(numbers.len()).unwrap()), "{numbers:?}");
@@ -72,7 +73,7 @@ async fn numbers_go_on_after_a_restart() {
     let (running, stop) = start(&fake);
     pass(3 * IDLE).await;
     stop.cancel();
-    running.await.unwrap();
+    running.join_all().await;
     // What else is on the channel is no number.
     let other = Publication::new(&b"not an envelope"[..]);
     fake.publish(&Channel::parse("demo:orders").unwrap(), other).await.unwrap();
@@ -118,7 +119,7 @@ async fn it_ends_when_it_is_told_to_also_while_the_broker_is_away() {
     let (running, stop) = start(&fake);
     sleep(Duration::from_secs(30)).await;
     stop.cancel();
-    running.await.unwrap();
+    running.join_all().await;
     assert_eq!(fake.told().len(), 0);
 }
 
