@@ -161,7 +161,7 @@ mod tests {
         let (one, first) = waiters.wait(&a);
         let (two, second) = waiters.wait(&a);
         assert!(first && !second);
-        assert_eq!(waiters.channels(), [a.clone()]);
+        assert_eq!(waiters.channels(), std::slice::from_ref(&a));
         assert!(one.cancelled().now_or_never().is_none());
         assert!(waiters.wake(&a));
         assert!(one.cancelled().now_or_never().is_some() && two.cancelled().now_or_never().is_some());
@@ -181,11 +181,11 @@ mod tests {
         let (_two, _) = waiters.wait(&a);
         let (three, _) = waiters.wait(&b);
         drop(three);
-        assert_eq!(taken(9), [a.clone()]);
+        assert_eq!(taken(9), std::slice::from_ref(&a));
         assert_eq!(taken(9), []);
         assert!(!waiters.has(&b) && !waiters.is_empty());
         let (_three, _) = waiters.wait(&b);
-        assert_eq!(taken(9), [b.clone()], "it came again");
+        assert_eq!(taken(9), std::slice::from_ref(&b), "it came again");
         waiters.renew();
         assert_eq!((taken(1).len(), taken(9).len(), taken(9).len()), (1, 1, 0), "both, a bounded number at a time");
         waiters.wake(&a);

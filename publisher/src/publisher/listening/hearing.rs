@@ -79,7 +79,7 @@ impl Hearing {
     }
 
     /// Takes what the server pushed.
-    pub(super) fn push(&self, info: PushInfo) {
+    pub(super) fn push(&self, info: &PushInfo) {
         let mut state = self.lock();
         match info.kind {
             PushKind::Message => {

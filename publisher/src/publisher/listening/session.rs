@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
         let push = {
             let hearing = Arc::clone(&hearing);
             move |info| {
-                hearing.push(info);
+                hearing.push(&info);
                 Ok::<_, SendError>(())
             }
         };
