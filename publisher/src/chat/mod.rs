@@ -2,13 +2,13 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`source`] | the seam to whatever makes the text |
-//! | [`upstream`] | an endpoint that speaks OpenAI's format |
-//! | [`local`] | a text of our own, for the demo |
-//! | [`producer`] | one answer from its question to the end of its channel |
-//! | [`events`], [`pace`] | its events, each published once; how rarely |
-//! | [`http`], [`request`], [`stream`] | `POST /chat` |
-//! | [`settings`] | the section `[chat]` |
+//! | `source` | the seam to whatever makes the text |
+//! | `upstream` | an endpoint that speaks OpenAI's format |
+//! | `local` | a text of our own, for the demo |
+//! | `producer` | one answer from its question to the end of its channel |
+//! | `events`, `pace` | its events, each published once; how rarely |
+//! | `http`, `request`, `stream` | `POST /chat` |
+//! | `settings` | the section `[chat]` |
 //!
 //! It must not know which broker carries the events, nor wait for anybody who reads them.
 

@@ -88,7 +88,8 @@ impl Cancel for Broker {
 
     fn cancelled(&self, channel: &Channel) -> BoxFuture<'static, ()> {
         if self.state.lock().unwrap().cancelled.contains(channel) {
-            return std::future::ready(()).boxed();
+            // It has to ask first.
+            return sleep(Duration::from_millis(20)).boxed();
         }
         let (waiter, _) = self.waiters.wait(channel);
         async move { waiter.cancelled().await }.boxed()

@@ -289,8 +289,10 @@ async fn it_stalls() {
 
 #[tokio::test(start_paused = true)]
 async fn our_own_slowness_is_not_its_fault() {
-    let (url, _server) =
-        serve(vec![head(), delta("a"), delta("b"), send(": x\n\n"), Act::Wait(1), delta("c"), finish("stop")]).await;
+    // The comment comes when nobody looks, and the rest just after somebody does again.
+    let late = Act::Wait(20 * 1_000 * STALL.as_secs());
+    let acts = vec![head(), delta("a"), delta("b"), Act::Wait(1), send(": x\n\n"), late, delta("c"), finish("stop")];
+    let (url, _server) = serve(acts).await;
     let upstream = Upstream::new(&settings(&url)).unwrap().unwrap();
     let mut answer = upstream.answer(Question::new("x"));
     for expected in ["a", "b", "c"] {
