@@ -208,7 +208,8 @@ impl App {
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
         tasks.spawn(serve(public, self.router, self.lane, connections.clone(), stop_accepting.clone()));
-        self.demo.into_iter().for_each(|work| _ = tasks.spawn(work));
+        // Apart from those without which there is no gateway.
+        let mut demo: JoinSet<()> = self.demo.into_iter().collect();
 
         let signal = tokio::select! {
             signal = signals.next() => signal,
@@ -231,6 +232,7 @@ impl App {
             stop_hub.cancel();
             stop_broker.cancel();
             while tasks.join_next().await.is_some() {}
+            while demo.join_next().await.is_some() {}
         };
         tokio::select! {
             result = tokio::time::timeout_at(deadline, drained) => match result {

@@ -147,7 +147,8 @@ mod tests {
     async fn once_a_second_while_there_are_connections() {
         let (fake, gate) = (Arc::new(Fake::default()), Gate::new(10));
         let teller = Teller { node: "gateway-1".to_owned(), gate: gate.clone() };
-        let running = tokio::spawn(teller.run(fake.clone()));
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(teller.run(fake.clone()));
         let told = || std::mem::take(&mut fake.0.lock().unwrap().1);
         let place = gate.enter();
         sleep(Duration::from_millis(3_500)).await;
@@ -166,6 +167,6 @@ mod tests {
         drop((place, second));
         sleep(Duration::from_secs(5)).await;
         assert_eq!(told().len(), 0);
-        running.abort();
+        running.abort_all();
     }
 }

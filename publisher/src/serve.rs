@@ -1,7 +1,7 @@
 //! The HTTP service as a whole: ports first, then Redis, then requests, and at the end everything in order.
 //!
-//! The end: readiness goes, and no more questions and jobs are taken; the grace passes, so that load balancers notice; no
-//! more connections are accepted; requests under way are answered, and answers and jobs finished. Those that would not be
+//! The end: readiness goes; the grace passes, so that load balancers notice; no more connections, questions and jobs are
+//! taken; requests under way are answered, and answers and jobs finished. Those that would not be
 //! in time are told to stop a little before the deadline, so that they can still say so. That deadline holds over all of
 //! it, and a second signal ends the process at once.
 
@@ -149,7 +149,12 @@ async fn end(
         connections.wait().await;
     };
     let last_words = deadline.checked_sub(LAST_WORDS.min(drain.deadline / 2)).unwrap_or(deadline);
-    let drained = async { tokio::join!(requests, producers.end(last_words)) };
+    // Questions too are taken during the grace, while load balancers have not noticed.
+    let answers = async {
+        sleep(drain.grace).await;
+        producers.end(last_words).await;
+    };
+    let drained = async { tokio::join!(requests, answers) };
     tokio::select! {
         result = timeout_at(deadline, drained) => match result {
             Ok(_) => tracing::info!("stopped"),

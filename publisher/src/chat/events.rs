@@ -63,39 +63,52 @@ impl Events {
         Self { publish, channel, id, number: 0, reader }
     }
 
+    /// Where they go.
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
     /// The first event. It is not tried again, since somebody waits who can.
     pub(super) async fn question(&mut self, text: &str) -> Result<(), PublishError> {
-        let publication = self.publication("question", &Text { text }, false)?;
+        let publication = self.publication("question", &Text { text })?;
         let receipt = self.publish.publish(&self.channel, publication.clone()).await?;
         self.published(&publication, &receipt);
         Ok(())
     }
 
     pub(super) async fn chunk(&mut self, text: &str) -> Result<(), PublishError> {
-        let publication = self.publication("chunk", &Text { text }, false)?;
+        let publication = self.publication("chunk", &Text { text })?;
         self.publish(publication).await
     }
 
     pub(super) async fn done(&mut self, reason: &str, total: Total) -> Result<(), PublishError> {
-        let publication = self.publication("done", &Done { reason, total }, true)?;
+        let publication = self.last("done", &Done { reason, total })?;
         self.publish(publication).await
     }
 
     pub(super) async fn failed(&mut self, reason: &str, detail: &str, total: Total) -> Result<(), PublishError> {
-        let publication = self.publication("failed", &Failed { reason, detail, total }, true)?;
+        let publication = self.last("failed", &Failed { reason, detail, total })?;
         self.publish(publication).await
     }
 
-    fn publication(&self, name: &str, data: &impl Serialize, end: bool) -> Result<Publication, PublishError> {
+    fn publication(&self, name: &str, data: &impl Serialize) -> Result<Publication, PublishError> {
+        self.event(name, data, &self.number.to_string())?.into_publication()
+    }
+
+    /// With a key of its own: of an event before it that was refused nobody knows for sure that it is not there, and its key
+    /// would make this one a duplicate.
+    fn last(&self, name: &str, data: &impl Serialize) -> Result<Publication, PublishError> {
+        self.event(name, data, "end")?.ended().into_publication()
+    }
+
+    fn event(&self, name: &str, data: &impl Serialize, key: &str) -> Result<Event, PublishError> {
         let refused = |field, reason: String| PublishError::Refused { field, reason };
-        let once = Once::parse(&format!("{}-{}", self.id, self.number));
+        let once = Once::parse(&format!("{}-{key}", self.id));
         let once = once.map_err(|error| refused("once", error.to_string()))?;
         let event = Event::json(data).map_err(|error| refused("data", error.to_string()))?;
         let event = event.named(name).once(once);
         // All of it is to be had for those who come back, whatever the channel's settings say of others.
-        let event = NonZeroU32::new(DEFAULT_HISTORY).into_iter().fold(event, Event::history);
-        let event = if end { event.ended() } else { event };
-        event.into_publication()
+        Ok(NonZeroU32::new(DEFAULT_HISTORY).into_iter().fold(event, Event::history))
     }
 
     /// Tries while the broker is away, and an error then means that nobody can be told anything.

@@ -21,8 +21,9 @@ use crate::http::{DEFAULT_MAX_URL, has_media_type, method_not_allowed, read_body
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
-/// Longest body: a conversation of some hundred thousand words.
-const MAX_BODY: usize = 1 << 20;
+/// Longest body: a conversation of some forty thousand words. It is held, and what is made of it for the upstream, until
+/// that begins to answer.
+const MAX_BODY: usize = 256 << 10;
 /// Bodies in memory at a time; more wait, within the server's own deadline.
 const BODIES: usize = 64;
 /// When to come back to a service that has too much to do, or is about to be another one.
@@ -115,10 +116,15 @@ impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         let detail = error.to_string();
         let seconds = u32::try_from(RETRY_AFTER.as_secs()).unwrap_or(u32::MAX);
-        let unavailable =
-            |code, title| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title).detail(detail).retry_after(seconds);
+        let unavailable = |code, title| {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title).detail(detail.clone()).retry_after(seconds)
+        };
         match error {
             AskError::Busy { max } => unavailable("too-many-answers", "too many answers").limit(max),
+            AskError::Foreign { .. } => Self::invalid("channel", detail),
+            AskError::UnderWay => {
+                Self::new(StatusCode::CONFLICT, "answer-under-way", "answer under way").field("channel").detail(detail)
+            }
             AskError::Stopping => unavailable("stopping", "service stopping"),
             // The channel's settings leave no room for an answer; nothing else of it can be wrong.
             AskError::Publish(PublishError::Refused { reason, .. }) => Self::invalid("channel", reason),

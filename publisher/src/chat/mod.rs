@@ -23,7 +23,8 @@ mod source;
 mod stream;
 mod upstream;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,9 @@ use crate::{Cancel, Publish, PublishError};
 /// to the broker. Nobody can have cancelled one that is made up here.
 const LOOK_BACK: Duration = Duration::from_millis(100);
 
+/// Channels that callers named, while there is an answer under way on them.
+type Named = Arc<Mutex<HashSet<Channel>>>;
+
 /// Answers questions. Owns a task for each answer under way.
 pub struct Chat {
     publish: Arc<dyn Publish>,
@@ -56,6 +60,8 @@ pub struct Chat {
     metrics: Arc<AnswerMetrics>,
     /// A permit for each answer under way, given back by its task. Closed by [`close`](Self::close).
     places: Arc<Semaphore>,
+    /// Written at the beginning of an answer, and by its end.
+    named: Named,
     /// The answers under way. Closed with `places`.
     answers: TaskTracker,
     /// Cancelled by [`stop`](Self::stop); every answer under way listens.
@@ -71,6 +77,15 @@ pub enum AskError {
         /// `chat.max_answers`.
         max: usize,
     },
+    /// The channel that was named is not one of answers.
+    #[error("channel does not begin with {prefix}, as those of answers do")]
+    Foreign {
+        /// `chat.prefix`.
+        prefix: String,
+    },
+    /// There is an answer under way on the channel that was named, in this process; two would be one text.
+    #[error("there is an answer under way on this channel; ask again when it has ended, or on another")]
+    UnderWay,
     /// [`Chat::close`] was called.
     #[error("the service is stopping")]
     Stopping,
@@ -103,13 +118,14 @@ impl Chat {
         let places = Arc::new(Semaphore::new(settings.max_answers.min(Semaphore::MAX_PERMITS)));
         let (answers, stop) = (TaskTracker::new(), CancellationToken::new());
         let metrics = Arc::new(AnswerMetrics::new());
-        Arc::new(Self { publish, cancel, source, settings, metrics, places, answers, stop })
+        Arc::new(Self { publish, cancel, source, settings, metrics, places, named: Named::default(), answers, stop })
     }
 
-    /// Publishes `question` on `channel`, or on one with a name that nobody can guess, and has it answered there.
+    /// Publishes `question` on `channel`, which begins with `chat.prefix`, or on one with a name that nobody can guess, and
+    /// has it answered there.
     ///
-    /// Returns the channel once the question is on it. The answer goes on whatever becomes of the caller, this future
-    /// included, and always closes the channel, with `done` or `failed`; unless the broker is away for a minute.
+    /// Returns the channel once the question is on it. From then on the answer goes on whatever becomes of the caller, and
+    /// closes the channel, with `done` or `failed`, unless the broker is away for a minute.
     ///
     /// # Errors
     /// [`AskError`]. Nothing is answered then.
@@ -132,10 +148,11 @@ impl Chat {
             Err(TryAcquireError::Closed) => return Err(AskError::Stopping),
         };
         let id = random_id()?;
-        let (channel, look_back) = match channel {
-            Some(channel) => (channel, LOOK_BACK),
-            None => (self.channel_of(&id)?, Duration::ZERO),
+        let (channel, named) = match channel {
+            Some(channel) => (channel.clone(), Some(self.name(channel)?)),
+            None => (self.channel_of(&id)?, None),
         };
+        let look_back = if named.is_some() { LOOK_BACK } else { Duration::ZERO };
         let events = Events::new(self.publish.clone(), channel.clone(), id, reader);
         let ChatSettings { batch, max_time, max_bytes, .. } = self.settings;
         let bounds = Bounds { batch, max_time, max_bytes };
@@ -148,7 +165,7 @@ impl Chat {
             if let Some(end) = Box::pin(producer.run(&*source, question, said)).await {
                 metrics.count(end);
             }
-            drop((open, place));
+            drop((open, place, named));
         });
         drop(under_way);
         match begun.await {
@@ -181,11 +198,36 @@ impl Chat {
         self.answers.len()
     }
 
+    /// The channel is the caller's for one answer, until what is returned is dropped.
+    fn name(&self, channel: Channel) -> Result<NamedChannel, AskError> {
+        // Any other is somebody else's: an answer would shorten its history, and close it.
+        if !channel.as_str().starts_with(&self.settings.prefix) {
+            return Err(AskError::Foreign { prefix: self.settings.prefix.clone() });
+        }
+        // Nothing under this lock panics half-way.
+        if !self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.clone()) {
+            return Err(AskError::UnderWay);
+        }
+        Ok(NamedChannel { channel, named: self.named.clone() })
+    }
+
     fn channel_of(&self, id: &str) -> Result<Channel, AskError> {
         Channel::parse(&format!("{}{id}", self.settings.prefix)).map_err(|error| {
             let reason = format!("chat.prefix: {error}");
             AskError::Publish(PublishError::Rejected { reason })
         })
+    }
+}
+
+/// A place in [`Named`].
+struct NamedChannel {
+    channel: Channel,
+    named: Named,
+}
+
+impl Drop for NamedChannel {
+    fn drop(&mut self) {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.channel);
     }
 }
 

@@ -107,10 +107,13 @@ impl Producer {
     ) -> Option<AnswerEnd> {
         let asked = self.interrupts.beside(self.events.question(question.text()), || {}).await;
         let failed = asked.is_err();
-        // Who asked may have gone; the answer goes on for those who read the channel.
-        let _ = begun.send(asked);
+        let heard = begun.send(asked).is_ok();
         if failed {
             return None;
+        }
+        if !heard && self.look_back.is_zero() {
+            // Who asked has gone, and nobody else was told the channel's name.
+            return Some(self.end(Ending::Cancelled).await);
         }
         // Whether or not that is in time: later it is heard as well.
         let _ = timeout(self.look_back, self.interrupts.listen()).await;
@@ -178,18 +181,19 @@ impl Producer {
             None => self.events.done(reason(&ending), total).await,
             Some(_) if matches!(ending, Ending::Publishing(PublishError::Unavailable { .. })) => {
                 // It was tried for long enough.
-                tracing::error!("an answer stays without its end: {ending:?}");
+                tracing::error!(channel = %self.events.channel(), "an answer stays without its end: {ending:?}");
                 return AnswerEnd::Publishing;
             }
             Some((code, detail)) => {
-                tracing::warn!(code, detail, "an answer failed");
+                // The detail is data of an event: the log has none of those.
+                tracing::warn!(channel = %self.events.channel(), code, "an answer failed");
                 self.events.failed(code, &detail, total).await
             }
         };
         match told {
             Ok(()) => ending.kind(),
             Err(error) => {
-                tracing::error!(%error, "an answer stays without its end");
+                tracing::error!(channel = %self.events.channel(), %error, "an answer stays without its end");
                 AnswerEnd::Publishing
             }
         }

@@ -78,9 +78,9 @@ async fn cancelled_in_the_midst_the_model_is_hung_up_on() {
 #[tokio::test]
 async fn cancelled_before_the_model_is_not_asked() {
     let relay = Relay::start().await;
-    let channel = Channel::parse("mine").unwrap();
+    let channel = Channel::parse("chat:mine").unwrap();
     relay.publisher.cancel(&channel).await.unwrap();
-    let body = json!({"question": "words 5", "channel": "mine"});
+    let body = json!({"question": "words 5", "channel": "chat:mine"});
     let events = stream(soon("the head", relay.post(&body).send()).await.unwrap()).await;
     let (text, name, last) = whole(&events);
     assert_eq!((&*text, &*name, &last["reason"]), ("", "done", &json!("cancelled")));
@@ -92,13 +92,13 @@ async fn cancelled_before_the_model_is_not_asked() {
 async fn who_asked_may_leave_at_any_time() {
     let relay = Relay::start().await;
     let mut response =
-        soon("the head", relay.post(&json!({"question": "words 300", "channel": "left"})).send()).await.unwrap();
+        soon("the head", relay.post(&json!({"question": "words 300", "channel": "chat:left"})).send()).await.unwrap();
     soon("some of it", response.chunk()).await.unwrap();
     drop(response);
     // Before there is a head: the question was taken, so it is answered.
-    let early = relay.chat.ask(Question::new("words 300"), Some(Channel::parse("early").unwrap()));
+    let early = relay.chat.ask(Question::new("words 300"), Some(Channel::parse("chat:early").unwrap()));
     assert!(futures_util::FutureExt::now_or_never(early).is_none());
-    for channel in ["left", "early"] {
+    for channel in ["chat:left", "chat:early"] {
         let (text, name, _) = relay.answer(&Channel::parse(channel).unwrap()).await;
         assert_eq!((text, &*name), (words(300), "done"), "{channel}");
     }
@@ -108,9 +108,9 @@ async fn who_asked_may_leave_at_any_time() {
 #[tokio::test]
 async fn who_does_not_read_holds_nothing_up() {
     let relay = Relay::start().await;
-    let body = json!({"question": "huge 1000", "channel": "slow"});
+    let body = json!({"question": "huge 1000", "channel": "chat:slow"});
     let response = soon("the head", relay.post(&body).send()).await.unwrap();
-    let channel = Channel::parse("slow").unwrap();
+    let channel = Channel::parse("chat:slow").unwrap();
     eventually("the text", async || {
         let page = publisher::Channels::history(&relay.publisher, &channel, shared::position::Position::ZERO, 1_000)
             .await
@@ -129,7 +129,7 @@ async fn what_cannot_be_asked() {
     let relay = Relay::start().await;
     for (kind, body, status, field, limit) in [
         ("text/plain", "x".to_owned(), 415, "content-type", r#""limit":"application/json""#),
-        ("application/json", format!(r#"{{"question":"{}"}}"#, "x".repeat(2 << 20)), 413, "body", r#""limit":1048576"#),
+        ("application/json", format!(r#"{{"question":"{}"}}"#, "x".repeat(2 << 20)), 413, "body", r#""limit":262144"#),
         (
             "application/json",
             format!(r#"{{"question":"{}"}}"#, "x".repeat(70_000)),

@@ -10,13 +10,13 @@ use crate::support::{Relay, stream, whole, words};
 #[tokio::test]
 async fn paused_in_the_midst() {
     let relay = Relay::start().await;
-    let body = json!({"question": "words 4000", "channel": "mine"});
+    let body = json!({"question": "words 4000", "channel": "chat:mine"});
     let mut response = soon("the head", relay.post(&body).send()).await.unwrap();
     let first = soon("some of it", response.chunk()).await.unwrap().unwrap();
     assert!(!first.is_empty());
     relay.redis.pause().await;
     // Calls fail, each after a second, and may be carried out all the same once it goes on.
-    let (channel, other) = (Channel::parse("mine").unwrap(), Channel::parse("other").unwrap());
+    let (channel, other) = (Channel::parse("chat:mine").unwrap(), Channel::parse("other").unwrap());
     for _ in 0..4 {
         let failed = relay.publisher.publish(&other, Event::text("x")).await;
         assert!(matches!(failed, Err(PublishError::Unavailable { .. })), "{failed:?}");
@@ -31,8 +31,8 @@ async fn paused_in_the_midst() {
 async fn killed_in_the_midst_and_back() {
     let mut relay = Relay::start().await;
     let response =
-        soon("the head", relay.post(&json!({"question": "words 2000", "channel": "mine"})).send()).await.unwrap();
-    eventually("some of it", async || (relay.redis.cli(&["XLEN", "sse:mine"]).await != "1").then_some(())).await;
+        soon("the head", relay.post(&json!({"question": "words 2000", "channel": "chat:mine"})).send()).await.unwrap();
+    eventually("some of it", async || (relay.redis.cli(&["XLEN", "sse:chat:mine"]).await != "1").then_some(())).await;
     relay.redis.restart().await;
     // What was published before is gone with the old server; what the stream was given is the whole.
     let (text, name, _) = whole(&stream(response).await);

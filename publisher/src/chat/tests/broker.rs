@@ -72,8 +72,12 @@ async fn one_that_refuses_ends_it() {
 }
 
 fn post(accept: &str) -> Request<Body> {
+    post_to(accept, "chat:mine")
+}
+
+fn post_to(accept: &str, channel: &str) -> Request<Body> {
     let request = Request::post("/chat").header("content-type", "application/json").header("accept", accept);
-    request.body(Body::from(r#"{"question":"왜?","channel":"mine"}"#)).unwrap()
+    request.body(Body::from(format!(r#"{{"question":"왜?","channel":"{channel}"}}"#))).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +101,7 @@ async fn the_stream_has_the_channels_events_and_ids() {
     assert_eq!(header("content-type"), "text/event-stream");
     assert_eq!(header("cache-control"), "no-cache, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
-    assert_eq!(header("location"), "/events?channel=mine&last_event_id=earliest");
+    assert_eq!(header("location"), "/events?channel=chat%3Amine&last_event_id=earliest");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let sha256 = "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7";
     let expected = format!(
@@ -114,12 +118,17 @@ async fn who_leaves_or_is_slow_stops_nothing() {
     let steps = (0..200).map(|n| say(100, &format!("{n} "))).chain([end("stop")]).collect();
     let (chat, broker) = chat(Script::new(steps), ChatSettings::default());
     let response = router(chat.clone()).oneshot(post("*/*")).await.unwrap();
-    let left = router(chat.clone()).oneshot(post("*/*")).await.unwrap();
+    let left = router(chat.clone()).oneshot(post_to("*/*", "chat:left")).await.unwrap();
     drop(left);
+    let twice = router(chat.clone()).oneshot(post("*/*")).await.unwrap();
+    assert_eq!(twice.status(), StatusCode::CONFLICT);
+    let foreign = router(chat.clone()).oneshot(post_to("*/*", "user:42")).await.unwrap();
+    assert_eq!(foreign.status(), StatusCode::BAD_REQUEST);
     all_over(&chat).await;
-    // Two answers on one channel, each whole.
-    let events = broker.events(&Channel::parse("mine").unwrap());
-    assert_eq!(events.iter().filter(|(name, _)| name == "done").count(), 2);
+    for channel in ["chat:mine", "chat:left"] {
+        let events = broker.events(&Channel::parse(channel).unwrap());
+        assert_eq!(events.iter().filter(|(name, _)| name == "done").count(), 1, "{channel}");
+    }
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let blocks = std::str::from_utf8(&body).unwrap().matches("\n\n").count();
     assert_eq!(blocks, 33, "what was in the queue, and then the end");

@@ -81,7 +81,7 @@ async fn cancelled_in_the_midst() {
 async fn cancelled_before_it_began() {
     let source = Script::new(vec![say(0, "a"), end("stop")]);
     let (chat, broker) = chat(source.clone(), ChatSettings::default());
-    let channel = Channel::parse("mine").unwrap();
+    let channel = Channel::parse("chat:mine").unwrap();
     assert_eq!(broker.cancel(&channel).await, Ok(0));
     chat.ask(Question::new("x"), Some(channel.clone())).await.unwrap();
     all_over(&chat).await;

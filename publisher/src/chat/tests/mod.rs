@@ -6,6 +6,8 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use serde_json::json;
 
 use self::support::{Script, all_over, ask, chat, end, say};
@@ -32,12 +34,34 @@ async fn an_answer_from_question_to_end() {
 #[tokio::test(start_paused = true)]
 async fn a_channel_may_be_used_again() {
     let (chat, broker) = chat(Script::new(vec![say(0, "a"), end("stop")]), ChatSettings::default());
-    let channel = Channel::parse("mine").unwrap();
+    let channel = Channel::parse("chat:mine").unwrap();
     for _ in 0..2 {
         assert_eq!(chat.ask(Question::new("x"), Some(channel.clone())).await.as_ref(), Ok(&channel));
+        let again = chat.ask(Question::new("y"), Some(channel.clone())).await;
+        assert_eq!(again, Err(AskError::UnderWay), "two answers would be one text");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     all_over(&chat).await;
     assert_eq!(broker.events(&channel).len(), 6, "no once key comes twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_channels_are_not_for_answers() {
+    let (chat, broker) = chat(Script::new(vec![say(0, "a"), end("stop")]), ChatSettings::default());
+    let channel = Channel::parse("user:42").unwrap();
+    let refused = chat.ask(Question::new("x"), Some(channel.clone())).await;
+    assert_eq!(refused, Err(AskError::Foreign { prefix: "chat:".to_owned() }));
+    all_over(&chat).await;
+    assert_eq!(broker.events(&channel).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_before_the_name_is_told_is_not_answered() {
+    let source = Script::new(vec![say(0, "a"), end("stop")]);
+    let (chat, _broker) = chat(source.clone(), ChatSettings::default());
+    assert!(chat.ask(Question::new("x"), None).now_or_never().is_none());
+    all_over(&chat).await;
+    assert_eq!(source.asked(), 0, "nobody could read it");
 }
 
 #[tokio::test(start_paused = true)]
