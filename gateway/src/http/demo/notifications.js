@@ -37,10 +37,21 @@ function open() {
 
 function keep(cursor) {
   kept.cursor = cursor;
-  sessionStorage.setItem(`notifications ${user}`, JSON.stringify(kept));
+  save();
   const unread = kept.list.filter(item => !item.read).length;
   byId('badge').textContent = unread;
   document.title = `${unread ? `(${unread}) ` : ''}Notifications for ${user}`;
+}
+
+// Where there is no room for all of the list, its newer half; where not for that either, nothing:
+// a reload then goes on from what was saved last.
+function save() {
+  const newer = kept.list.slice(0, Math.ceil(kept.list.length / 2));
+  for (const list of [kept.list, newer]) {
+    try {
+      return sessionStorage.setItem(`notifications ${user}`, JSON.stringify({ ...kept, list }));
+    } catch { /* no room */ }
+  }
 }
 
 function add(data) {

@@ -15,13 +15,13 @@ function listen() {
 }
 // ---- to here
 
-const GONE = 5000, HOPS = 50; // milliseconds of silence; lines of the log
-const nodes = new Map(); // name -> { connections, at, gone, row }
+const GONE = 5000, FORGOTTEN = 60_000, HOPS = 50; // ms of silence; ms after that; lines of the log
+const nodes = new Map(); // name -> { connections, at, gone, row }; gone: since when, null while it is there
 let source, own = null, since = null; // since: when this connection began, null without one
 
 function heard(name, connections) {
   const node = nodes.get(name) ?? { row: row(name) };
-  nodes.set(name, Object.assign(node, { connections, at: Date.now(), gone: false }));
+  nodes.set(name, Object.assign(node, { connections, at: Date.now(), gone: null }));
   show();
 }
 
@@ -35,16 +35,21 @@ function row(name) {
 }
 
 function show() {
-  for (const node of nodes.values()) { // silence says something only to who can hear
-    if (since !== null && Date.now() - Math.max(since, node.at) > GONE) node.gone = true;
+  const now = Date.now();
+  for (const [name, node] of nodes) { // silence says something only to who can hear
+    if (since !== null && now - Math.max(since, node.at) > GONE) node.gone ??= now;
+    if (node.gone === null || now - node.gone < FORGOTTEN) continue;
+    node.row.remove();
+    nodes.delete(name);
   }
-  const here = [...nodes.values()].filter(node => !node.gone);
+  const here = [...nodes.values()].filter(node => node.gone === null);
   const most = Math.max(1, ...here.map(node => node.connections));
   for (const [name, node] of nodes) {
-    node.row.toggleAttribute('data-gone', node.gone);
+    const gone = node.gone !== null;
+    node.row.toggleAttribute('data-gone', gone);
     node.row.toggleAttribute('data-own', name === own);
-    node.row.querySelector('.count').textContent = node.gone ? 'gone' : number(node.connections);
-    node.row.querySelector('.fill').style.inlineSize = node.gone ? '0' : `${(100 * node.connections) / most}%`;
+    node.row.querySelector('.count').textContent = gone ? 'gone' : number(node.connections);
+    node.row.querySelector('.fill').style.inlineSize = gone ? '0' : `${(100 * node.connections) / most}%`;
   }
   byId('total').textContent = number(here.reduce((sum, node) => sum + node.connections, 0));
   byId('count').textContent = here.length;
