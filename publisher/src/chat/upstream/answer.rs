@@ -1,10 +1,11 @@
 //! One answer of an upstream as it comes, in memory that is bounded, and never waited for in vain.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use humantime::format_duration;
@@ -13,7 +14,9 @@ use shared::event_stream::decode::{Decoded, Decoder};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::endpoint::Unconnected;
 use super::said::{self, Said};
+use super::secrets::Secrets;
 use super::{Shared, describe};
 use crate::chat::source::{MAX_PIECE, Piece, Question, SourceCode, SourceError};
 use crate::http::has_media_type;
@@ -26,56 +29,76 @@ const MAX_EVENT: usize = 1 << 20;
 const MAX_PROBLEM: usize = 8 << 10;
 /// How much longer than within an answer an upstream may keep silent before it, or think without a word of text.
 const PATIENCE: u32 = 4;
-/// After its last word, how long it may take to end the stream: one that is cut off takes it for a failure.
+/// After its last word, how long it may take to end the stream before it is taken for ended: one that is cut off takes that
+/// for a failure, and some go on all the same.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// An answer that has begun. Dropping it closes its connection.
 pub(super) struct Answer {
+    shared: Arc<Shared>,
     body: Incoming,
     /// The task that drives the connection.
     _driver: JoinSet<()>,
     decoder: Decoder,
     /// The decoder gave up.
     broken: bool,
+    /// The body is at its end, or broke off; what the decoder has of it still counts.
+    over: Option<Result<(), SourceError>>,
     /// Text that came and was not taken yet.
     texts: VecDeque<String>,
-    stall: Duration,
     /// Text has come.
     begun: bool,
     /// When the answer began, or went on: text, or at least a chunk without any.
     last_chunk: Instant,
-    /// Why it ends, once it was said; nothing counts that comes after.
+    /// Why it ends, as it was said last. Some say so with each chunk, so that is no end yet.
     finish: Option<String>,
-    /// It ended the stream itself.
+    /// Text came behind a `finish`: it means nothing.
+    went_on: bool,
+    /// How long nothing may come behind `finish` until that is the end.
+    last_words: Duration,
+    /// No more is to come; nothing is read any more.
     done: bool,
 }
 
 /// Asks, and waits for the head.
-pub(super) async fn ask(shared: &Shared, question: &Question) -> Result<Answer, SourceError> {
-    let unreachable =
-        |why: &str| SourceError::new(SourceCode::Unreachable, format!("cannot reach the upstream: {why}"));
+pub(super) async fn ask(shared: &Arc<Shared>, question: &Question) -> Result<Answer, SourceError> {
     let request = shared.request(question)?;
     let (mut sender, driver) = match timeout(CONNECT_TIMEOUT, shared.connector.connect()).await {
-        Ok(connected) => connected.map_err(|why| unreachable(&why))?,
-        Err(_) => return Err(unreachable(&format!("no connection within {}", format_duration(CONNECT_TIMEOUT)))),
+        Ok(connected) => connected.map_err(|Unconnected { told, why }| unreachable(shared, told, &why))?,
+        Err(_) => {
+            let told = format!("no connection within {}", format_duration(CONNECT_TIMEOUT));
+            return Err(unreachable(shared, &told, ""));
+        }
     };
-    let response = match timeout(shared.stall * PATIENCE, sender.send_request(request)).await {
-        Ok(answered) => answered.map_err(|error| unreachable(&describe(&error)))?,
-        Err(_) => return Err(stalled(shared.stall * PATIENCE, "it did not answer")),
+    let patience = shared.stall * PATIENCE;
+    let response = match timeout(patience, sender.send_request(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            let told = if error.is_parse() { "its answer is no HTTP" } else { "the connection broke off" };
+            return Err(unreachable(shared, told, &describe(&error)));
+        }
+        Err(_) => return Err(stalled(patience, "it did not answer")),
     };
-    if response.status() != StatusCode::OK || !is_event_stream(response.headers()) {
-        return Err(refusal(response, shared.stall).await);
+    let encoding = encoding(response.headers(), &shared.secrets);
+    if response.status() != StatusCode::OK || (encoding.is_none() && !is_event_stream(response.headers())) {
+        return Err(refusal(response, encoding.is_some(), shared).await);
+    }
+    if let Some(encoding) = encoding {
+        return Err(invalid(&format!("its answer has the Content-Encoding {encoding}, which was not asked for")));
     }
     Ok(Answer {
+        shared: Arc::clone(shared),
         body: response.into_body(),
         _driver: driver,
         decoder: Decoder::with_limit(MAX_EVENT),
         broken: false,
+        over: None,
         texts: VecDeque::new(),
-        stall: shared.stall,
         begun: false,
         last_chunk: Instant::now(),
         finish: None,
+        went_on: false,
+        last_words: shared.stall,
         done: false,
     })
 }
@@ -87,17 +110,17 @@ impl Answer {
             if let Some(text) = self.texts.pop_front() {
                 return Ok(Piece::Text(text));
             }
-            if let Some(reason) = self.finish.take() {
-                if !self.done {
-                    // Whether that is in time or not, the answer is complete.
-                    let _ = timeout(LAST_WORDS, self.hear_out()).await;
-                }
+            if self.done {
+                let reason = self.finish.take().ok_or_else(|| ended("it did not say that this was the end"))?;
                 return Ok(Piece::End { reason });
             }
             if let Some(decoded) = self.decoder.next() {
                 self.take(decoded)?;
             } else if self.broken {
-                return Err(invalid(&format!("an event of it is longer than {MAX_EVENT} bytes")));
+                self.fail(invalid(&format!("an event of it is longer than {MAX_EVENT} bytes")))?;
+            } else if let Some(over) = self.over.take() {
+                self.done = true;
+                over.or_else(|error| self.fail(error))?;
             } else {
                 self.read().await?;
             }
@@ -106,36 +129,53 @@ impl Answer {
 
     fn take(&mut self, decoded: Decoded) -> Result<(), SourceError> {
         let Decoded::Event(event) = decoded else { return Ok(()) };
-        match said::read(&event.event, &event.data) {
-            Said::Chunk { text, finish } => {
-                self.last_chunk = Instant::now();
-                self.begun |= !text.is_empty();
-                self.texts.extend(pieces(text));
-                self.finish = self.finish.take().or(finish);
-            }
+        match said::read(&event.event, &event.data, &self.shared.secrets) {
+            Said::Chunk { text, finish } => self.take_chunk(text, finish),
             Said::Done => {
+                if !self.begun && self.finish.is_none() {
+                    return Err(ended("it said that this was the end, and nothing before"));
+                }
                 self.done = true;
                 self.finish.get_or_insert_with(|| "stop".to_owned());
             }
             Said::Aside => {}
-            Said::Error(why) => return Err(SourceError::new(SourceCode::Said, format!("the upstream failed: {why}"))),
-            Said::Nonsense(why) => return Err(invalid(&format!("an event of it is no chunk of an answer: {why}"))),
+            Said::Error(why) => return Err(SourceError::new(SourceCode::Said, with("the upstream failed", &why))),
+            Said::Nonsense(why) => self.fail(invalid(&format!("an event of it is no chunk of an answer: {why}")))?,
         }
+        Ok(())
+    }
+
+    fn take_chunk(&mut self, text: String, finish: Option<String>) {
+        if self.finish.is_some() && finish.is_none() && text.is_empty() {
+            // It only keeps the connection open.
+            return;
+        }
+        self.last_chunk = Instant::now();
+        // Alone behind the text it is what it should be. Who says it otherwise may say so with each chunk.
+        let is_last = self.finish.is_none() && self.begun && text.is_empty();
+        self.last_words = if is_last { LAST_WORDS.min(self.shared.stall) } else { self.shared.stall };
+        self.went_on |= self.finish.is_some() && !text.is_empty();
+        self.begun |= !text.is_empty();
+        self.texts.extend(pieces(text));
+        self.finish = finish.or(self.finish.take());
+    }
+
+    /// What goes wrong behind the last word does not matter.
+    fn fail(&mut self, error: SourceError) -> Result<(), SourceError> {
+        if self.finish.is_none() || self.went_on {
+            return Err(error);
+        }
+        self.done = true;
         Ok(())
     }
 
     /// Reads once, within what it may take.
     async fn read(&mut self) -> Result<(), SourceError> {
-        let silence = if self.begun { self.stall } else { self.stall * PATIENCE };
-        let without_text = self.last_chunk + self.stall * PATIENCE;
-        let deadline = without_text.min(Instant::now() + silence);
+        let (deadline, limit, what) = self.deadline();
         // What has come counts, even if nobody looked for it in time: that is our own slowness.
         let Ok(frame) = timeout_at(deadline, self.body.frame()).await else {
-            let (limit, what) = match deadline == without_text {
-                true => (self.stall * PATIENCE, "it sent no text"),
-                false => (silence, "it sent nothing"),
-            };
-            return Err(stalled(limit, what));
+            self.done = self.finish.is_some();
+            return if self.done { Ok(()) } else { Err(stalled(limit, what)) };
         };
         if Instant::now() > deadline {
             self.last_chunk = Instant::now();
@@ -145,41 +185,31 @@ impl Answer {
                 if let Ok(bytes) = frame.into_data() {
                     self.broken = self.decoder.feed(&bytes).is_err();
                 }
-                Ok(())
+                return Ok(());
             }
-            Some(Err(error)) => Err(ended(&format!("the connection broke off: {}", describe(&error)))),
-            None => self.end_of_body(),
+            Some(Err(error)) => {
+                let why = describe(&error);
+                tracing::warn!(upstream = self.shared.connector.endpoint().server(), why, "an answer broke off");
+                self.over = Some(Err(ended("the connection broke off")));
+            }
+            None => self.over = Some(Ok(())),
         }
+        // An empty line behind the last event is often forgotten; a line that has no end is none.
+        self.broken = self.decoder.feed(b"\n").is_err();
+        Ok(())
     }
 
-    /// An empty line behind the last event is often forgotten; a line that has no end is none.
-    fn end_of_body(&mut self) -> Result<(), SourceError> {
-        self.done = true;
-        let fed = self.decoder.feed(b"\n");
-        while let Some(decoded) = self.decoder.next() {
-            self.take(decoded)?;
+    /// Until when something has to come, how long that is in all, and what it is called if it does not.
+    fn deadline(&self) -> (Instant, Duration, &'static str) {
+        let stall = self.shared.stall;
+        let silence = if self.begun { stall } else { stall * PATIENCE };
+        let without_text = self.last_chunk + stall * PATIENCE;
+        if self.finish.is_some() {
+            return (self.last_chunk + self.last_words, self.last_words, "it did not end");
         }
-        match fed {
-            Ok(()) if self.finish.is_some() => Ok(()),
-            _ => Err(ended("it did not say that this was the end")),
-        }
-    }
-
-    /// Reads to `[DONE]` or the end, and drops it.
-    async fn hear_out(&mut self) {
-        loop {
-            for decoded in self.decoder.by_ref() {
-                if let Decoded::Event(event) = decoded
-                    && said::read(&event.event, &event.data) == Said::Done
-                {
-                    return;
-                }
-            }
-            let Some(Ok(frame)) = self.body.frame().await else { return };
-            let Ok(bytes) = frame.into_data() else { continue };
-            if self.decoder.feed(&bytes).is_err() {
-                return;
-            }
+        match Instant::now() + silence {
+            deadline if deadline < without_text => (deadline, silence, "it sent nothing"),
+            _ => (without_text, stall * PATIENCE, "it sent no text"),
         }
     }
 }
@@ -197,35 +227,65 @@ fn pieces(mut text: String) -> VecDeque<String> {
     pieces
 }
 
-/// Why there is no answer, as the response says it.
-async fn refusal(response: Response<Incoming>, patience: Duration) -> SourceError {
-    let (head, mut body) = response.into_parts();
-    let mut told = Vec::new();
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            told.extend(frame.into_data().unwrap_or_else(|_| Bytes::new()));
-            if told.len() >= MAX_PROBLEM {
-                told.truncate(MAX_PROBLEM);
-                return;
-            }
-        }
-    };
-    // What came until then has to do.
-    let _ = timeout(patience, reading).await;
-    let said = said::message(&told);
-    let colon = if said.is_empty() { "" } else { ": " };
+/// Why there is no answer, as the response says it; `encoded`, it says nothing that can be read.
+async fn refusal(response: Response<Incoming>, encoded: bool, shared: &Shared) -> SourceError {
+    let (head, body) = response.into_parts();
+    let told = if encoded { Vec::new() } else { beginning(body, shared).await };
+    let said = said::message(&told, &shared.secrets);
     if head.status != StatusCode::OK {
-        let detail = format!("the upstream answered {}{colon}{said}", head.status);
-        return SourceError::new(SourceCode::Status, detail);
+        return SourceError::new(SourceCode::Status, with(&format!("the upstream answered {}", head.status), &said));
     }
     if said::is_error(&told) {
-        return SourceError::new(SourceCode::Said, format!("the upstream failed: {said}"));
+        return SourceError::new(SourceCode::Said, with("the upstream failed", &said));
     }
     invalid("it answered with something else than an event stream")
 }
 
+/// What comes of a body in time and is not too much.
+async fn beginning(mut body: Incoming, shared: &Shared) -> Vec<u8> {
+    let mut told = Vec::new();
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            told.extend(frame.into_data().unwrap_or_else(|_| Bytes::new()));
+            if told.len() > MAX_PROBLEM {
+                told.truncate(MAX_PROBLEM);
+                return false;
+            }
+        }
+        true
+    };
+    // What came until then has to do.
+    let whole = timeout(shared.stall, reading).await.unwrap_or(false);
+    if !whole {
+        shared.secrets.drop_begun(&mut told);
+    }
+    told
+}
+
+/// How a body is encoded, where it is.
+fn encoding(headers: &HeaderMap, secrets: &Secrets) -> Option<String> {
+    let named = headers.get_all(CONTENT_ENCODING).iter();
+    let mut named = named.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
+    let other = named.find(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))?;
+    Some(said::words(&other, secrets))
+}
+
 fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.contains_key(CONTENT_TYPE) && has_media_type(headers, "text/event-stream")
+}
+
+/// `what`, and why, where that is known.
+fn with(what: &str, why: &str) -> String {
+    let colon = if why.is_empty() { "" } else { ": " };
+    format!("{what}{colon}{why}")
+}
+
+/// `told` is for everybody; the log has `why`, which may say where the upstream is.
+fn unreachable(shared: &Shared, told: &str, why: &str) -> SourceError {
+    let why = said::printable(why);
+    tracing::warn!(upstream = shared.connector.endpoint().server(), why, "cannot reach the upstream: {told}");
+    SourceError::new(SourceCode::Unreachable, format!("cannot reach the upstream: {told}"))
 }
 
 fn stalled(limit: Duration, what: &str) -> SourceError {

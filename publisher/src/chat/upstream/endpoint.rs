@@ -1,6 +1,8 @@
 //! The address of an upstream, and the connection to it: TCP, TLS where it is `https`, HTTP/1.1.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
@@ -11,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use socket2::{SockRef, TcpKeepalive};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -38,6 +39,14 @@ pub(super) struct Connector {
     endpoint: Endpoint,
     /// Written by the first connection with TLS; kept for good, so that sessions are resumed.
     tls: OnceLock<Arc<ClientConfig>>,
+}
+
+/// Why there is no connection.
+pub(super) struct Unconnected {
+    /// For everybody, and always the same words: names no host and no certificate.
+    pub(super) told: &'static str,
+    /// For the log; may say where to. Empty where that is all.
+    pub(super) why: String,
 }
 
 /// A connection on which nothing was asked yet. Dropping the second part closes it.
@@ -81,6 +90,18 @@ impl Endpoint {
         Ok(Self { tls, host: bare.to_owned(), port, authority: authority.as_str().to_owned(), target })
     }
 
+    /// What names it, or a part of it, that nobody needs to know: host, path, query, and its values of at least `least` bytes.
+    pub(super) fn parts(&self, least: usize) -> Vec<String> {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let mut parts = vec![self.authority.clone(), self.host.clone(), query.to_owned()];
+        // `/` names nothing.
+        parts.extend([&*self.target, path].into_iter().filter(|part| part.len() > 1).map(str::to_owned));
+        let raw = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value.to_owned());
+        let read = form_urlencoded::parse(query.as_bytes()).map(|(_, value)| value.into_owned());
+        parts.extend(raw.chain(read).filter(|value| value.len() >= least));
+        parts
+    }
+
     /// `https://host:port`: where, and nothing that may be secret.
     #[must_use]
     pub fn server(&self) -> String {
@@ -108,10 +129,10 @@ impl Connector {
     /// Connects anew. Sets no deadline.
     ///
     /// # Errors
-    /// Why there is no connection, without saying where to.
-    pub(super) async fn connect(&self) -> Result<Connection, String> {
+    /// Why there is no connection.
+    pub(super) async fn connect(&self) -> Result<Connection, Unconnected> {
         let Endpoint { tls, host, port, .. } = &self.endpoint;
-        let stream = TcpStream::connect((&**host, *port)).await.map_err(|error| refusal(&error))?;
+        let stream = TcpStream::connect((&**host, *port)).await.map_err(|error| no_stream(&error))?;
         let keep_alive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 3);
         // Neither changes what is right, so no matter if a system has none.
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
@@ -119,20 +140,27 @@ impl Connector {
         if !tls {
             return handshake(TokioIo::new(stream)).await;
         }
-        let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host.clone()).map_err(|error| Unconnected::without_tls(&error))?;
         let connector = TlsConnector::from(self.tls().await?);
-        let stream = connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
+        let stream = connector.connect(name, stream).await.map_err(|error| no_tls(&error))?;
         handshake(TokioIo::new(stream)).await
     }
 
-    async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+    async fn tls(&self) -> Result<Arc<ClientConfig>, Unconnected> {
         if let Some(config) = self.tls.get() {
             return Ok(config.clone());
         }
         // Reads some hundred files.
         let made = tokio::task::spawn_blocking(|| client_config(trusted_by_the_system())).await;
-        let config = Arc::new(made.map_err(|error| error.to_string())??);
+        let made = made.unwrap_or_else(|error| Err(error.to_string()));
+        let config = Arc::new(made.map_err(|error| Unconnected::without_tls(&error))?);
         Ok(self.tls.get_or_init(|| config).clone())
+    }
+}
+
+impl Unconnected {
+    fn without_tls(why: &impl ToString) -> Self {
+        Self { told: "no connection by TLS", why: why.to_string() }
     }
 }
 
@@ -148,17 +176,19 @@ fn trusted_by_the_system() -> RootCertStore {
 
 fn client_config(roots: RootCertStore) -> Result<ClientConfig, String> {
     if roots.is_empty() {
-        return Err("TLS: this machine has no trusted certificates".to_owned());
+        return Err("this machine has no trusted certificates".to_owned());
     }
     // Named, and not the process's, so that it does not matter who was first to install one.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = versions.map_err(|error| format!("TLS: {error}"))?;
+    let builder = versions.map_err(|error| error.to_string())?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-async fn handshake(io: impl Read + Write + Unpin + Send + 'static) -> Result<Connection, String> {
-    let (sender, connection) = http1::handshake(io).await.map_err(|error| super::describe(&error))?;
+async fn handshake(io: impl Read + Write + Unpin + Send + 'static) -> Result<Connection, Unconnected> {
+    let made = http1::handshake(io).await;
+    let (sender, connection) =
+        made.map_err(|error| Unconnected { told: "no connection", why: super::describe(&error) })?;
     let mut driver = JoinSet::new();
     driver.spawn(async {
         // What goes wrong shows in the answer.
@@ -167,10 +197,20 @@ async fn handshake(io: impl Read + Write + Unpin + Send + 'static) -> Result<Con
     Ok((sender, driver))
 }
 
-fn refusal(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
+fn no_stream(error: &io::Error) -> Unconnected {
+    let told = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        _ => "no connection",
+    };
+    Unconnected { told, why: error.to_string() }
+}
+
+fn no_tls(error: &io::Error) -> Unconnected {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Unconnected { told: "its certificate was refused", why: error.to_string() }
+        }
+        _ => Unconnected::without_tls(error),
     }
 }
 

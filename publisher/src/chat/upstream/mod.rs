@@ -5,13 +5,16 @@
 //! | [`endpoint`] | its address, and the connection to it |
 //! | [`answer`] | one answer as it comes, and how long it may keep silent |
 //! | [`said`] | what its events mean |
+//! | [`secrets`] | what nobody is told of what it says |
 //!
 //! A connection for each answer, no redirects, no proxies. Whoever drops the stream closes the connection, by which the
-//! upstream learns that nobody wants the rest. Nothing of what it says is logged.
+//! upstream learns that nobody wants the rest. Nothing of what it says is logged here, and nobody who reads
+//! the answer learns its key or where it is.
 
 mod answer;
 mod endpoint;
 mod said;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde::Serialize;
@@ -29,13 +32,12 @@ use serde::Serialize;
 use self::answer::Answer;
 use self::endpoint::Connector;
 pub use self::endpoint::Endpoint;
+use self::secrets::Secrets;
 use super::ChatSettings;
 use super::source::{Message, Piece, Question, Role, Source, SourceCode, SourceError};
 
 /// What it is asked to answer with where nothing is said: some take any word, all want one.
 const DEFAULT_MODEL: &str = "default";
-/// A shorter key is a word that may stand in any sentence.
-const MIN_SECRET: usize = 8;
 
 /// See above.
 pub struct Upstream {
@@ -47,6 +49,7 @@ struct Shared {
     connector: Connector,
     model: String,
     key: Option<String>,
+    secrets: Secrets,
     system: Option<Message>,
     stall: Duration,
 }
@@ -79,6 +82,7 @@ impl Upstream {
     fn with(connector: Connector, settings: &ChatSettings) -> Self {
         let system = settings.system.clone().map(|content| Message { role: Role::System, content });
         let shared = Shared {
+            secrets: Secrets::new(settings.key.as_deref(), connector.endpoint()),
             connector,
             model: settings.model.clone().unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
             key: settings.key.clone(),
@@ -94,16 +98,13 @@ impl Source for Upstream {
         let shared = self.shared.clone();
         unfold(State::Asking(question), move |state| {
             let shared = shared.clone();
-            async move {
-                let (item, state) = step(&shared, state).await?;
-                Some((item.map_err(|error| shared.without_key(error)), state))
-            }
+            async move { step(&shared, state).await }
         })
         .boxed()
     }
 }
 
-async fn step(shared: &Shared, state: State) -> Option<(Result<Piece, SourceError>, State)> {
+async fn step(shared: &Arc<Shared>, state: State) -> Option<(Result<Piece, SourceError>, State)> {
     let mut answer = match state {
         State::Over => return None,
         State::Answering(answer) => answer,
@@ -130,6 +131,7 @@ impl Shared {
             .header(HOST, &endpoint.authority)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "text/event-stream")
+            .header(ACCEPT_ENCODING, "identity")
             .header(USER_AGENT, concat!("sse-publisher/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = &self.key {
             let mut value =
@@ -138,14 +140,6 @@ impl Shared {
             request = request.header(AUTHORIZATION, value);
         }
         request.body(Full::from(body)).map_err(|_| unfit("its address is no target"))
-    }
-
-    /// Upstreams repeat the key that they do not like.
-    fn without_key(&self, error: SourceError) -> SourceError {
-        match &self.key {
-            Some(key) if key.len() >= MIN_SECRET => SourceError { detail: error.detail.replace(key, "***"), ..error },
-            _ => error,
-        }
     }
 }
 
