@@ -3,11 +3,11 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`jobs`] | the route `/demo/jobs`, how many jobs there may be, and their end with the process |
-//! | [`job`] | one job: what it counts, and what it says meanwhile |
-//! | [`count`] | lines, words, bytes and SHA-256 of a text that comes in pieces |
+//! | `jobs` | the route `/demo/jobs`, how many jobs there may be, and their end with the process |
+//! | `job` | one job: what it counts, and what it says meanwhile |
+//! | `count` | lines, words, bytes and SHA-256 of a text that comes in pieces |
 //! | [`ticker`] | when a figure is due, and on which channel |
-//! | [`figures`] | the figures: random walks |
+//! | `figures` | the figures: random walks |
 //!
 //! It is an example of a producer, written as one would write one's own: over [`Publish`](crate::Publish) and
 //! [`Cancel`](crate::Cancel), with `once` keys, so that a try is repeated without publishing twice.
