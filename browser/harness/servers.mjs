@@ -1,8 +1,10 @@
 // What the tests run against: a gateway that is alone, and a cluster. Each is started when a test first asks for it,
 // and serves all of them; the channels of a test are its own.
 
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { promisify } from 'node:util';
 import { status } from './api.mjs';
 import { BIN_DIR, Process, ROOT, freePorts, tail } from './processes.mjs';
 import { Upstream } from './upstream.mjs';
@@ -71,7 +73,7 @@ class Cluster {
     for (const name of ['redis', 'gateway-1', 'gateway-2', 'publisher', 'nginx']) logs.set(name, `${run}/${name}.log`);
     logs.set('cluster', `${folder}/cluster.log`);
     const cluster = Object.assign(new Cluster(), {
-      run, upstream, url: `http://127.0.0.1:${ports.NGINX}`, back: `http://127.0.0.1:${ports.PUBLISHER}`,
+      run, upstream, redis: ports.REDIS, url: `http://127.0.0.1:${ports.NGINX}`, back: `http://127.0.0.1:${ports.PUBLISHER}`,
       admin: { 'gateway-1': ports.GATEWAY_1_ADMIN, 'gateway-2': ports.GATEWAY_2_ADMIN },
       process: new Process('scripts/cluster', [`${ROOT}/scripts/cluster`], { env, log: logs.get('cluster') }),
     });
@@ -84,6 +86,11 @@ class Cluster {
   }
 
   killed = new Map();
+
+  /** The data begins a new life, as after a restart of Redis, and all of them are still there. */
+  async newEpoch() {
+    await promisify(execFile)('redis-cli', ['-p', String(this.redis), 'DEL', 'sse.clock'], { timeout: 10_000 });
+  }
 
   /**
    * SIGKILL. The other node has to be there, since nginx would tell pages to come back after 5 s. It is started again,

@@ -65,6 +65,24 @@ scenario('answer: ten reloads and two killed nodes, and every byte is there, in 
   second.complaints.check({ killed: true });
 });
 
+scenario('answer: where the stream has a gap the whole is read again', async desk => {
+  const nodes = await cluster();
+  const told = nodes.upstream.answers('a gap?');
+  const page = await desk.open(address(nodes.url, 'answer'));
+  await ask(page, 'a gap?');
+  await told.say('before, ');
+  await untilText(page, '#answer', told.text);
+  const read = page.waitForRequest(/last_event_id=earliest/);
+  await nodes.newEpoch();
+  await told.say('meanwhile, ');
+  await read;
+  await told.say('after');
+  told.end();
+  await untilText(page, '#verdict', COMPLETE);
+  assert.equal(await answer(page), told.text);
+  page.complaints.check();
+});
+
 scenario('answer: Stop ends it in every tab, and nothing comes after', async desk => {
   const nodes = await cluster();
   const told = nodes.upstream.answers('stop me?');

@@ -5,28 +5,43 @@ const answer = byId('answer');
 let phase = 'idle'; // idle, asking, waiting (for a first event), answering, over
 let heard = 0; // when the last event came, in milliseconds
 let lost = ''; // says why a part can no longer be had
+let stale = false; // what is shown is read again, and goes with the first event of that
 let turn = 0; // counts answers, so that a late check says nothing about the next one
 
 export function clear(next) {
   answer.textContent = byId('asked').textContent = lost = '';
+  stale = false;
   turn += 1;
   enter(next, next === 'asking' ? 'asking …' : '');
   byId('tab').href = location.href;
   if (next === 'asking') byId('talk').scrollIntoView({ block: 'nearest' });
 }
 
+/** All of it comes once more, from its beginning. */
+export function again() {
+  stale = true;
+}
+
+function renew() {
+  if (stale) answer.textContent = '';
+  stale = false;
+}
+
 export function begin(question) {
+  renew();
   byId('asked').textContent = question;
   enter('answering', 'answering …');
 }
 
 export function append(text) {
+  renew();
   heard = Date.now();
   if (phase === 'waiting') enter('answering', 'answering …'); // where the question is lost
   answer.append(text); // a node of text, never HTML
 }
 
 export async function finish({ reason, detail, bytes, sha256 }) {
+  renew();
   const shown = new TextEncoder().encode(answer.textContent), mine = turn;
   enter('over', 'checking …');
   const sum = await checkSha256(shown, sha256);

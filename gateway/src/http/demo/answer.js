@@ -20,13 +20,23 @@ function listen(channel) {
 // ---- to here
 
 let source;
+let again; // whether a gap was answered by reading all of it once more
 
 function open() { // the channel stands in the page's address
   source?.close();
   const channel = channelOfHash();
   view.clear(channel ? 'waiting' : 'idle');
   if (!channel) return showState('idle', undefined, 'not connected');
-  source = watch(listen(channel), { onstate, ongap: view.lose });
+  again = false;
+  source = watch(listen(channel), { onstate, ongap });
+}
+
+function ongap(gap) { // all of it may still be there, as after a restart of Redis
+  if (again) return view.lose(gap);
+  again = true;
+  source.close();
+  view.again();
+  source = watch(listen(channelOfHash()), { onstate, ongap });
 }
 
 function onstate(state, node) {

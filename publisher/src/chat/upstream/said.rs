@@ -42,6 +42,8 @@ struct Chunk {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(default)]
+    index: u64,
+    #[serde(default)]
     delta: Option<Delta>,
     #[serde(default)]
     finish_reason: Option<String>,
@@ -72,7 +74,8 @@ pub(super) fn read(event: &str, data: &str, secrets: &Secrets) -> Said {
         return Said::Error(message(data.as_bytes(), secrets));
     }
     // Others than the first were not asked for.
-    let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() else { return Said::Aside };
+    let mut choices = chunk.choices.unwrap_or_default().into_iter();
+    let Some(choice) = choices.find(|choice| choice.index == 0) else { return Said::Aside };
     let text = choice.delta.and_then(|delta| delta.content).unwrap_or_default();
     // Some say it is empty until it is there.
     let finish = choice.finish_reason.filter(|reason| !reason.is_empty());
@@ -154,6 +157,7 @@ mod tests {
                 r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"},{"delta":{"content":"b"}}]}"#,
                 chunk("a", Some("stop")),
             ),
+            (r#"{"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"length"}]}"#, Said::Aside),
             (r#"{"choices":[],"usage":{"total_tokens":7}}"#, Said::Aside),
             (r#"{"choices":null,"error":null}"#, Said::Aside),
             (r#"{"error":{"message":"over\nloaded","type":"x"}}"#, Said::Error("over loaded".into())),

@@ -138,7 +138,7 @@ async fn eight_at_a_time_and_places_come_back() {
     assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "4"));
     assert_eq!(
         body,
-        r#"{"type":"urn:problem:sse:too-many-jobs","title":"too many jobs","status":503,"detail":"8 jobs are under way, which is the limit; each takes about eight seconds","limit":8}"#
+        r#"{"type":"urn:problem:sse:too-many-jobs","title":"too many jobs","status":503,"detail":"8 jobs are under way, or their files, which is the limit; a job takes about eight seconds","limit":8}"#
     );
     let (status, ..) = server.post("?name=a", vec![b'x'; MAX_JOB_BYTES + 1]).await;
     assert_eq!(status, 413, "there is no use in coming back with it");
