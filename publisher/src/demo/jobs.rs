@@ -164,7 +164,9 @@ fn name(uri: &Uri) -> Result<String, Problem> {
 fn no_place(error: &TryAcquireError) -> Problem {
     match error {
         TryAcquireError::NoPermits => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-jobs", "too many jobs")
-            .detail(format!("{MAX_JOBS} jobs are under way, or their files, which is the limit; a job takes about eight seconds"))
+            .detail(format!(
+                "{MAX_JOBS} jobs are under way, or their files, which is the limit; a job takes about eight seconds"
+            ))
             .limit(MAX_JOBS)
             .retry_after(RETRY_AFTER),
         TryAcquireError::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "service stopping")
