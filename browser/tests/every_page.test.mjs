@@ -39,6 +39,7 @@ for (const name of PAGES) {
       await page.setViewportSize(viewport);
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
       await page.evaluate(() => scrollTo(0, 0));
+      await page.mouse.move(1, 1);
       await page.screenshot({ path: `${PICTURES}/${name}-${look}.png` });
       assert.deepEqual(await violations(page), [], look);
       const width = await page.evaluate(() => document.scrollingElement.scrollWidth);
