@@ -8,7 +8,7 @@ use publisher::ChannelSettings;
 use publisher::chat::ChatSettings;
 use publisher::http::DEFAULT_MAX_EVENT_NAME;
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Sources, duration};
+use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 
 pub use self::sections::{CorsConfig, Drain, Embedded, Limits, Log, Replay, Telemetry};
@@ -253,21 +253,6 @@ fn check_event(event: &str) -> Result<(), String> {
         return Err(format!("event names beginning {RESERVED_EVENT_PREFIX} are the gateway's own signals"));
     }
     Ok(())
-}
-
-fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(format!("{} is not within {} and {}", text(value), text(least), text(most)))
-}
-
-fn within(value: usize, least: usize, most: usize) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("{value} is not within {least} and {most}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Sources, duration, load_checked};
+use shared::config::{ConfigError, Sources, between, duration, load_checked, within};
 use shared::redis::Settings;
 use shared::telemetry::LogFormat;
 
@@ -218,21 +218,6 @@ pub fn resolve(listen: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("\"{listen}\" is no address such as 127.0.0.1:8090: {error}"))?;
     addresses.next().ok_or_else(|| format!("\"{listen}\" has no address"))
-}
-
-fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(format!("{} is not within {} and {}", text(value), text(least), text(most)))
-}
-
-fn within(value: usize, least: usize, most: usize) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("{value} is not within {least} and {most}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use shared::channel::{Channel, MAX_CHANNEL_BYTES};
-use shared::config::{ConfigError, duration};
+use shared::config::{ConfigError, between, duration, within};
 
 use super::upstream::Endpoint;
 
@@ -140,21 +140,6 @@ fn check_events_url(url: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{url:?} is no address such as https://events.example.com, no path such as /sse, and not empty"))
-}
-
-fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(format!("{} is not within {} and {}", text(value), text(least), text(most)))
-}
-
-fn within(value: usize, least: usize, most: usize) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("{value} is not within {least} and {most}"))
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ mod error;
 mod keys;
 mod layers;
 mod path;
+mod ranges;
 mod read;
 mod settle;
 mod sources;
@@ -69,6 +70,7 @@ mod text;
 mod tests;
 
 pub use error::ConfigError;
+pub use ranges::{between, within};
 pub use sources::Sources;
 
 use serde::Serialize;

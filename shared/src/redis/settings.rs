@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, duration};
+use crate::config::{ConfigError, between, duration};
 use crate::keys::{DEFAULT_PREFIX, Keys};
 
 use super::client;
@@ -134,14 +134,6 @@ impl Settings {
             _ => Ok(()),
         }
     }
-}
-
-fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(format!("{} is not within {} and {}", text(value), text(least), text(most)))
 }
 
 #[cfg(test)]
