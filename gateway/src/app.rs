@@ -107,7 +107,7 @@ impl App {
     /// `config` has been checked.
     ///
     /// # Errors
-    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`] and [`AppError::Redis`].
+    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`] and [`AppError::Upstream`].
     pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());

@@ -20,6 +20,7 @@ const NODES: &str = "demo:nodes";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts to connect to Redis for it.
 const RECONNECT: Duration = Duration::from_secs(5);
+
 /// By what a node's events travel.
 pub enum Carrier {
     /// The broker of this process.

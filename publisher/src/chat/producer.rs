@@ -39,7 +39,8 @@ pub(super) struct Producer {
     events: Events,
     bounds: Bounds,
     interrupts: Interrupts,
-    /// How long it may take to learn that it was cancelled before.
+    /// How long it may take to learn that it was cancelled before. Zero where the channel's name was made up for it: then only
+    /// who asked can know it.
     look_back: Duration,
     pace: Pace,
     /// Of what was published.
