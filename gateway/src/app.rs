@@ -148,7 +148,8 @@ impl App {
             hub: hub.clone(),
             connection: Arc::new(settings),
             gate,
-            connection_metrics: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
+            on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             limits: Limits {

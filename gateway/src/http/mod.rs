@@ -33,8 +33,10 @@ pub struct Node {
     pub connection: Arc<ConnectionSettings>,
     /// How many there may be.
     pub gate: Arc<Gate>,
-    /// What they count.
-    pub connection_metrics: Arc<ConnectionMetrics>,
+    /// What those of the direct lane count.
+    pub on_direct: Arc<ConnectionMetrics>,
+    /// What those of the hyper lane count.
+    pub on_hyper: Arc<ConnectionMetrics>,
     /// What the node counts.
     pub metrics: Arc<NodeMetrics>,
     /// Whether it is stopping.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::Way;
 use super::response::ResponseBody;
 use super::transport::Transport;
 
@@ -66,7 +67,7 @@ pub struct LaneSettings {
 }
 
 /// Accepts until `stop`, then lets requests under way finish and takes no new ones. Connections run in `tasks`: wait for them
-/// there. Each finds its [`Transport`] in its request's extensions.
+/// there.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -168,7 +169,7 @@ async fn drive(
     }
 }
 
-/// The router, for requests of one connection: each finds the [`Transport`] in its extensions.
+/// The router, for requests of one connection: each finds the [`Way`] its answer leaves in its extensions.
 struct OnTransport {
     router: Router,
     transport: Arc<Transport>,
@@ -184,7 +185,7 @@ impl Service<Request<Incoming>> for OnTransport {
         let http2 = request.version() == Version::HTTP_2;
         let under_way = transport.request(http2);
         let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.peer().clone())));
-        request.extensions_mut().insert(transport.clone());
+        request.extensions_mut().insert(Way::Hyper(transport.clone()));
         let answer = async move {
             let mut response = router.oneshot(request).await?;
             // On HTTP/2 only the stream ends, and there is no such header.

@@ -6,6 +6,8 @@ mod body;
 pub mod hyper;
 mod response;
 mod transport;
+mod way;
 
 pub use self::body::EventStream;
 pub use self::transport::Transport;
+pub use self::way::{Carried, Way};
