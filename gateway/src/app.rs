@@ -128,7 +128,7 @@ impl App {
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
             max_sockets: max_sockets(RESERVED_FILES),
-            direct: Some(DirectPort { loops: 2, is_stream: http::is_stream }),
+            direct: config.lanes.direct.then(|| DirectPort { loops: config.loops(), is_stream: http::is_stream }),
         };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),

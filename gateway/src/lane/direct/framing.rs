@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{CONNECTION, DATE};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 
@@ -16,6 +16,8 @@ pub(super) fn head(mut parts: Parts, close: bool) -> Vec<u8> {
     if close {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    // The router takes the answer for one without a body.
+    parts.headers.remove(CONTENT_LENGTH);
     let mut out = Vec::with_capacity(320);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
@@ -94,7 +96,7 @@ mod tests {
         let answer = || {
             let answer =
                 Response::builder().header(CONTENT_TYPE, "text/event-stream").header(CACHE_CONTROL, "no-cache");
-            answer.header(DATE, "now").body(()).unwrap().into_parts().0
+            answer.header(CONTENT_LENGTH, 0).header(DATE, "now").body(()).unwrap().into_parts().0
         };
         let wanted = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ndate: now\r\n";
         let text = |close| String::from_utf8(head(answer(), close)).unwrap();
