@@ -119,13 +119,14 @@ impl Stream {
         self.rare.as_ref().is_some_and(|rare| !rare.unsent.is_empty())
     }
 
-    /// Reads what the client sends: the next request, or that it is gone. Returns whether it is there.
-    pub(super) fn readable(&mut self, scratch: &mut [u8]) -> bool {
+    /// Reads what the client sends: the next request, or that it is gone. Returns whether it is there; `closed`: the system says
+    /// that nothing more comes.
+    pub(super) fn readable(&mut self, scratch: &mut [u8], closed: bool) -> bool {
         loop {
             let room = MAX_EARLY - self.rare.as_ref().map_or(0, |rare| rare.early.len()).min(MAX_EARLY);
             if room == 0 {
                 // More waits in its system, and is read when the stream has ended.
-                return true;
+                return !closed;
             }
             let most = room.min(scratch.len());
             match self.socket.read(&mut scratch[..most]) {
