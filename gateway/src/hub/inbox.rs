@@ -7,18 +7,17 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 
-use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::channel::LocalChannel;
 
 /// One for each loop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inbox {
     /// Filled by whoever has something new; emptied by the loop. A channel is in it once for each loop, and a connection once.
     calls: Mutex<Calls>,
-    /// The loop's. Registered by it before it empties `calls`.
-    waker: AtomicWaker,
+    /// The loop's.
+    waker: Waker,
     /// Set once by [`close`](Self::close), for all connections of the loop.
     closing: OnceLock<Instant>,
 }
@@ -41,9 +40,10 @@ pub struct Round {
 }
 
 impl Inbox {
-    /// Whom to wake from now on. Call it before [`take`](Self::take).
-    pub fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+    /// Of the loop that `waker` wakes.
+    #[must_use]
+    pub fn new(waker: Waker) -> Self {
+        Self { calls: Mutex::default(), waker, closing: OnceLock::new() }
     }
 
     /// Moves what has come into `calls`, which is empty.
@@ -55,7 +55,7 @@ impl Inbox {
     pub fn close(&self, until: Instant) {
         // The first word stands.
         if self.closing.set(until).is_ok() {
-            self.waker.wake();
+            self.waker.wake_by_ref();
         }
     }
 
@@ -68,13 +68,13 @@ impl Inbox {
     /// Has the connection `token` look. It is not in `calls` yet.
     pub(super) fn call(&self, token: u32) {
         self.lock().tokens.push(token);
-        self.waker.wake();
+        self.waker.wake_by_ref();
     }
 
     /// Has all connections on `local` look. It is not in `calls` yet.
     pub(super) fn call_all(&self, local: &Arc<LocalChannel>) {
         self.lock().rounds.push(Round { local: local.clone(), next: 0 });
-        self.waker.wake();
+        self.waker.wake_by_ref();
     }
 
     /// Nothing under this lock panics half-way.
