@@ -10,8 +10,8 @@ use shared::event_stream::encode;
 use super::MAX_WRITE;
 use super::pieces::Pieces;
 
-/// Pieces of a write, of which an event has one or two: a connection that is not told what they are holds no more than their
-/// addresses, and a socket takes so many in one call.
+/// The same in pieces, of which an event has one or two. A socket takes so many in one call, and a connection whose socket
+/// takes nothing keeps no more than the list of them beside what all share.
 const MAX_PIECES: usize = 128;
 
 /// `sse.gap`: events of `channel` can no longer be had; it is complete again after `end`. It carries no `id:`, since other
