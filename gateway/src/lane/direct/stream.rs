@@ -153,11 +153,13 @@ impl Stream {
     /// One chunk, by one call of the system, behind `head`.
     fn write(&mut self, head: Vec<u8>, data: &Pieces, now: Instant) -> io::Result<()> {
         let size = ChunkSize::new(data.len());
-        let mut pieces = SmallVec::<[IoSlice<'_>; FEW]>::new();
-        pieces.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
-        pieces.extend(data.pieces().iter().map(|piece| IoSlice::new(piece)));
-        pieces.push(IoSlice::new(CHUNK_END));
-        let sent = send(&self.socket, &pieces)?;
+        let sent = {
+            let mut pieces = SmallVec::<[IoSlice<'_>; FEW]>::new();
+            pieces.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
+            pieces.extend(data.pieces().iter().map(|piece| IoSlice::new(piece)));
+            pieces.push(IoSlice::new(CHUNK_END));
+            send(&self.socket, &pieces)?
+        };
         if sent == head.len() + size.as_bytes().len() + data.len() + CHUNK_END.len() {
             return Ok(());
         }
