@@ -162,7 +162,10 @@ impl Worker {
         match command {
             Command::Open => self.opening.open_up_to(self.slots.len()),
             Command::StopOpening => self.opening.stop(),
-            Command::Measure(from_ns) => self.books.measure_from_ns = from_ns,
+            Command::Measure(from_ns) => {
+                self.books.measure_from_ns = from_ns;
+                self.books.stats.measuring = 1;
+            }
             Command::Drop(share) => self.drop_share(share),
             Command::LastStreams => self.last_streams = true,
             Command::CloseAll => {
