@@ -146,7 +146,11 @@ impl Run<'_> {
             let begun = view.until(|stats| settled(stats) >= u64::from(stats.begun));
             self.progress.during(begun, &status).await?;
         }
-        self.readings.opened = Some(self.reading());
+        if self.readings.opened.is_none() {
+            // Of several rounds the first, before anything is warm or worn.
+            self.readings.opened = Some(self.reading());
+            self.readings.open = self.fleet.stats().opened;
+        }
         if let Some(path) = &self.args.ready_file {
             let text = format!("{}\n", self.fleet.stats().opened);
             std::fs::write(path, text).map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
