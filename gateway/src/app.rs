@@ -30,7 +30,7 @@ use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
-use crate::lane::hyper::{LaneSettings, bind, serve};
+use crate::lane::{DirectPort, LaneSettings, bind, serve};
 use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle, Signals};
 
@@ -125,8 +125,11 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
-        let lane =
-            LaneSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
+        let lane = LaneSettings {
+            write_timeout: config.limits.write_timeout,
+            max_sockets: max_sockets(RESERVED_FILES),
+            direct: config.lanes.direct.then(|| DirectPort { loops: config.loops(), is_stream: http::is_stream }),
+        };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
@@ -148,7 +151,8 @@ impl App {
             hub: hub.clone(),
             connection: Arc::new(settings),
             gate,
-            connection_metrics: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
+            on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             limits: Limits {
@@ -198,8 +202,6 @@ impl App {
     /// # Errors
     /// [`AppError::System`] at the start, [`AppError::Task`] when something essential ended by itself.
     pub async fn run(self, mut signals: Signals) -> Result<(), AppError> {
-        let public = tokio_listener(self.public)?;
-
         let (stop_accepting, stop_hub, stop_broker) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
@@ -207,7 +209,12 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
-        tasks.spawn(serve(public, self.router, self.lane, connections.clone(), stop_accepting.clone()));
+        let serving = serve(self.public, self.router, self.lane, connections.clone(), stop_accepting.clone());
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the public port is not served any more");
+            }
+        });
         // Apart from those without which there is no gateway.
         let mut demo: JoinSet<()> = self.demo.into_iter().collect();
 
@@ -287,18 +294,18 @@ fn serve_admin(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AppError::System { what: "start the operator port", source })?;
     let serve = async move {
-        let listener = match tokio_listener(listener) {
-            Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "the operator port is not served"),
-        };
         let upkeep = async {
             loop {
                 tokio::time::sleep(UPKEEP_INTERVAL).await;
                 prometheus.run_upkeep();
             }
         };
-        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX };
-        let serve = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new());
+        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None };
+        let serve = async {
+            if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
+                tracing::error!(%error, "the operator port is not served");
+            }
+        };
         tokio::join!(serve, upkeep);
     };
     let thread = std::thread::Builder::new().name("operator".to_owned()).spawn(move || runtime.block_on(serve));
@@ -308,10 +315,6 @@ fn serve_admin(
 fn listen(address: &str, flag: &'static str) -> Result<TcpListener, AppError> {
     let address = resolve(address).map_err(AppError::Address)?;
     bind(address).map_err(|source| AppError::Listen { address, flag, source })
-}
-
-fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, AppError> {
-    tokio::net::TcpListener::from_std(listener).map_err(|source| AppError::System { what: "serve a port", source })
 }
 
 fn ended_early(ended: Option<Result<(), JoinError>>) -> AppError {

@@ -2,6 +2,7 @@
 //! test holds equal to the defaults here.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZero;
 use std::time::Duration;
 
 use publisher::ChannelSettings;
@@ -11,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 
-pub use self::sections::{CorsConfig, Drain, Embedded, Limits, Log, Replay, Telemetry};
+pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Replay, Telemetry};
 use crate::http::Cors;
 
 mod sections;
 
 /// Prefix of the environment variables: `SSE_GATEWAY__LISTEN`.
 pub const ENV_PREFIX: &str = "SSE_GATEWAY";
+
+/// Most event loops: each is a thread, and walks the channels of its connections by itself.
+const MAX_LOOPS: usize = 64;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,8 @@ pub struct Config {
     pub heartbeat_event: Option<String>,
     /// Bounds on connections and requests.
     pub limits: Limits,
+    /// How bytes reach sockets.
+    pub lanes: Lanes,
     /// The channel logs.
     pub log: Log,
     /// What streams that resume are given of the past.
@@ -75,6 +81,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(20),
             heartbeat_event: None,
             limits: Limits::default(),
+            lanes: Lanes::default(),
             log: Log::default(),
             replay: Replay::default(),
             cors: CorsConfig::default(),
@@ -132,6 +139,7 @@ impl Config {
         check("limits.max_data", within(limits.max_data, 1, 16 << 20));
         check("limits.max_event_name", within(limits.max_event_name, 1, 4_096));
         check("limits.max_batch", within(limits.max_batch, 1, 100_000));
+        check("lanes.loops", self.lanes.loops.map_or(Ok(()), |loops| within(loops, 1, MAX_LOOPS)));
         check("log.events", within(self.log.events, 1, 1 << 20));
         check("log.bytes", within(self.log.bytes, 1_024, 1 << 30));
         check("log.age", between(self.log.age, limits.write_timeout, Duration::from_secs(3_600)));
@@ -153,6 +161,13 @@ impl Config {
         errors.extend(self.channels.check());
         errors.extend(self.chat.check());
         errors
+    }
+
+    /// How many event loops the direct lane has: what is set, or one for each core that this process may use.
+    #[must_use]
+    pub fn loops(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_LOOPS);
+        self.lanes.loops.unwrap_or_else(cores)
     }
 
     /// How long connections may live.

@@ -69,6 +69,8 @@ pub fn describe() {
 /// Which way bytes reach the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
+    /// By an event loop of ours.
+    Direct,
     /// Through hyper.
     Hyper,
 }
@@ -76,6 +78,7 @@ pub enum Lane {
 impl Lane {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Direct => "direct",
             Self::Hyper => "hyper",
         }
     }

@@ -1,16 +1,17 @@
 //! Flags: their help, limits and errors. It must not act on them.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+use crate::target::{CHANNEL, PublishTarget, UrlTemplate};
 
 /// Data of one event, in bytes: a marker has to fit, and gateways take at most 64 KiB.
 const SIZE_BYTES: std::ops::RangeInclusive<i64> = crate::verify::MARKER_MAX_BYTES as i64..=64 * 1024;
 /// Longest accepted phase.
 const MAX_PHASE: Duration = Duration::from_secs(24 * 3_600);
-/// Events per second per channel; a channel's events go out one after the other, so round trips bound it as well.
-const MAX_RATE: f64 = 100_000.0;
+/// Events per second over all channels.
+const MAX_RATE: f64 = 1_000_000.0;
 
 // Lines of at most 78 columns, which no terminal that shows the options at all will wrap.
 const EXAMPLES: &str = "\
@@ -18,15 +19,16 @@ Examples:
   5,000 connections on one channel, 20 events a second for 30 s, and what that
   costs the server:
     sse-loadtest --connections 5000 --rate 20 --duration 30s \\
-        --server-pid $(pidof sse-gateway)
+        --publish redis://127.0.0.1:6379 --server-pid $(pidof sse-gateway)
 
-  1,000 channels over two gateways, published through a third server, as JSON:
-    sse-loadtest --url http://127.0.0.1:8081 --url http://127.0.0.1:8082 \\
-        --publish-url http://127.0.0.1:8090 --connections 10000 \\
-        --channels 1000 --rate 0.5 --json
+  A channel for each of 10,000 connections over two gateways, 5,000 events a
+  second in all, published through a third server, as JSON:
+    sse-loadtest unicast --url http://127.0.0.1:8081 \\
+        --url http://127.0.0.1:8082 --publish http://127.0.0.1:8090 \\
+        --connections 10000 --rate 5000 --json
 
-  Memory of idle connections only:
-    sse-loadtest --connections 10000 --rate 0 --duration 1s \\
+  Memory and CPU of idle connections only:
+    sse-loadtest idle --connections 10000 --duration 60s \\
         --server-pid $(pidof sse-gateway)
 
 Exit code:
@@ -36,40 +38,90 @@ Exit code:
   2  flags that are wrong, or ask for more than this machine can open
 
 Ctrl-C ends early, with the report; a second one does not wait for what is
-still on its way.";
+still on its way. docs/loadtest.md explains scenarios and report.";
 
-/// Opens many event streams on a gateway, publishes on their channels, and checks on every connection that each event
+/// What connections do, and what is published meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scenario {
+    /// All connections share few channels
+    Broadcast,
+    /// A channel for each connection
+    Unicast,
+    /// Each connection is on a channel of its own and on one of few broad ones; every second event is a broad one
+    Mixed,
+    /// A share of the connections drops at once and comes back with its cursors while publishing goes on
+    Storm,
+    /// A share of the connections reads nothing
+    Slow,
+    /// All connections are opened and closed, again and again; nothing is published
+    Churn,
+    /// Each connection is one short stream after the other, ended by its last event
+    Tokens,
+    /// Open connections, and nothing published
+    Idle,
+}
+
+/// Opens many event streams on a server, publishes on their channels, and checks on every connection that each event
 /// arrived once and in order.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "sse-loadtest", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Gateway to open event streams on (http only); repeat it to spread the connections over several
-    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) urls: Vec<Target>,
+    /// What to do
+    #[arg(value_enum, default_value = "broadcast", hide_possible_values = false)]
+    pub(crate) scenario: Scenario,
 
-    /// Where to publish; the first --url when left out
-    #[arg(long, value_name = "URL")]
-    pub(crate) publish_url: Option<Target>,
+    /// Where to open event streams; {channel} is the channel's name, and http://host:port alone is that of a gateway
+    /// (/events?channel={channel}); repeat it to spread the connections over several
+    #[arg(long = "url", value_name = "TEMPLATE", default_value = "http://127.0.0.1:8080")]
+    pub(crate) urls: Vec<UrlTemplate>,
 
-    /// Event streams to open
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) connections: u32,
+    /// Where to publish: redis://host:port[/db], or an http URL ({channel} allowed) to post to, without a path /publish;
+    /// when left out, /publish of the first --url
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) publish: Option<PublishTarget>,
 
-    /// Channels that the connections are spread over, at most one for each connection
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) channels: u32,
+    /// How to publish to Redis: `publish` is PUBLISH, `fcall` the durable function sse_publish
+    #[arg(long, value_enum, value_name = "HOW", default_value = "fcall")]
+    pub(crate) command: Command,
+
+    /// Name of a channel in Redis
+    #[arg(long, value_name = "TEMPLATE", default_value = "sse:{channel}", value_parser = redis_key)]
+    pub(crate) key: String,
+
+    /// What is published: {data} is the text, {json} the same as a JSON string, {channel} the channel inside a JSON
+    /// string [default: {data} to Redis, {"channel":"{channel}","data":{json}} over HTTP]
+    #[arg(long, value_name = "TEMPLATE", value_parser = payload)]
+    pub(crate) payload: Option<String>,
+
+    /// Content type of what is posted
+    #[arg(long, value_name = "TYPE", default_value = "application/json", value_parser = content_type)]
+    pub(crate) content_type: String,
+
+    /// Name of the one channel, instead of PREFIX-0
+    #[arg(long, value_name = "NAME", value_parser = channel_name)]
+    pub(crate) channel: Option<String>,
 
     /// Channels are named PREFIX-0, PREFIX-1, ...; two runs at once need two prefixes
     #[arg(long, value_name = "PREFIX", default_value = "load", value_parser = channel_prefix)]
     pub(crate) channel_prefix: String,
 
-    /// Events per second on each channel; 0 publishes nothing
+    /// Event streams to open
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: u32,
+
+    /// Channels that the connections are spread over; mixed: the broad ones [default: 1; unicast and tokens: one for each
+    /// connection; mixed: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    channels: Option<u32>,
+
+    /// Events per second over all channels; 0 publishes nothing
     #[arg(long, value_name = "PER_SECOND", default_value_t = 20.0, value_parser = rate)]
     pub(crate) rate: f64,
 
-    /// Bytes of data in each event (64 to 65536)
-    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(SIZE_BYTES))]
-    pub(crate) size: u32,
+    /// Bytes of data in each event, 64 to 65536 [default: 256; tokens: 64]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(SIZE_BYTES))]
+    size: Option<u32>,
 
     /// How long to publish and measure, for example 500ms, 10s or 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = phase)]
@@ -79,7 +131,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = phase)]
     pub(crate) warmup: Duration,
 
-    /// How long to leave the open connections alone before their memory is read and publishing begins
+    /// How long to leave the open connections alone before publishing; memory is read at its end, CPU over it
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = phase)]
     pub(crate) idle: Duration,
 
@@ -87,76 +139,180 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PER_SECOND", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connect_rate: u32,
 
+    /// Processes that read the streams [default: one for every 18,000 connections]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) processes: Option<u32>,
+
+    /// Source addresses (127.0.x.y) from which to connect to servers on this machine [default: one for every 25,000
+    /// connections to a server]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) source_addresses: Option<u32>,
+
+    /// slow: share of the connections that reads nothing [default: 0.1]; storm: share that drops, 0 to wait for the
+    /// servers to drop some [default: 1]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    share: Option<f64>,
+
+    /// How often connections drop (storm, default 1) or are opened and closed (churn, default 5)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: Option<u32>,
+
+    /// tokens: how long one stream lasts from its first event to its last
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = phase)]
+    pub(crate) life: Duration,
+
+    /// tokens: events of one stream
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) tokens: u32,
+
+    /// Publish one event on every channel, as fast as --rate allows, and end when all are there
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Open no more connections once so much of the machine's memory is used, and go on with those there are
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(crate) memory_limit: Option<u8>,
+
     /// Process whose CPU time and resident memory to report (Linux); repeat it to add up several
     #[arg(long = "server-pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) server_pids: Vec<u32>,
 
-    /// Threads that read the event streams; publishing always has one of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) threads: u32,
+    /// Process whose resident memory to report under a name, for example redis=123 (Linux); may be repeated
+    #[arg(long = "watch-pid", value_name = "NAME=PID", value_parser = watched)]
+    pub(crate) watch: Vec<(String, u32)>,
+
+    /// File that is written once all connections are open
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ready_file: Option<std::path::PathBuf>,
+
+    /// Losses are reported, and no failure: to find the rate at which a server begins to lose
+    #[arg(long)]
+    pub(crate) tolerate_loss: bool,
 
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// No progress on standard error
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// How to publish to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Command {
+    /// `PUBLISH`: ephemeral
+    Publish,
+    /// `FCALL sse_publish`: durable
+    Fcall,
 }
 
 impl Args {
+    /// Channels; in `mixed` the broad ones.
+    pub(crate) fn channels(&self) -> u32 {
+        let default = match self.scenario {
+            Scenario::Unicast | Scenario::Tokens => self.connections,
+            Scenario::Mixed => 4,
+            _ => 1,
+        };
+        self.channels.unwrap_or(default)
+    }
+
+    /// Bytes of data in each event.
+    pub(crate) fn size(&self) -> usize {
+        let default = if self.scenario == Scenario::Tokens { 64 } else { 256 };
+        self.size.unwrap_or(default) as usize
+    }
+
+    /// Share of stuck or dropping connections.
+    pub(crate) fn share(&self) -> f64 {
+        self.share.unwrap_or(if self.scenario == Scenario::Slow { 0.1 } else { 1.0 })
+    }
+
+    /// Rounds of `storm` and `churn`.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.scenario == Scenario::Churn { 5 } else { 1 })
+    }
+
+    /// Where streams are opened, complete.
+    pub(crate) fn stream_urls(&self) -> Vec<UrlTemplate> {
+        self.urls.iter().map(|url| url.clone().with_default_path("/events?channel={channel}")).collect()
+    }
+
     /// Where events are published.
-    pub(crate) fn publish_target(&self) -> Option<&Target> {
-        self.publish_url.as_ref().or(self.urls.first())
+    pub(crate) fn publish_target(&self) -> Option<PublishTarget> {
+        self.publish.clone().or_else(|| {
+            let authority = self.urls.first()?.authority.clone();
+            Some(PublishTarget::Http(UrlTemplate { authority, path: "/publish".to_owned() }))
+        })
     }
 
     /// What no flag can tell alone. The error names the flags and the limit.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.channels > self.connections {
+        let (channels, scenario) = (self.channels(), self.scenario);
+        if channels > self.connections && scenario != Scenario::Mixed {
             return Err(format!(
-                "--channels {} must not exceed --connections {}: the others would have nobody to hear them",
-                self.channels, self.connections
+                "--channels {channels} must not exceed --connections {}: the others would have nobody to hear them",
+                self.connections
             ));
+        }
+        if matches!(scenario, Scenario::Unicast | Scenario::Tokens) && channels != self.connections {
+            return Err(format!("--channels {channels} is not for {scenario:?}: there each connection has its own"));
         }
         if self.duration.is_zero() {
             return Err("--duration must be longer than 0s".to_owned());
         }
+        self.check_names(channels)?;
+        if self.once && self.rate == 0.0 {
+            return Err("--once publishes at --rate, which must be above 0".to_owned());
+        }
+        if self.once && !matches!(scenario, Scenario::Broadcast | Scenario::Unicast | Scenario::Mixed) {
+            return Err("--once is for broadcast, unicast and mixed".to_owned());
+        }
+        if scenario == Scenario::Slow && self.share() >= 1.0 {
+            return Err("--share must be below 1 in slow: somebody has to read".to_owned());
+        }
+        if scenario == Scenario::Storm && self.rate < f64::from(channels) {
+            // A connection has caught up with the first event that was sent after it came back.
+            return Err(format!("--rate must be at least 1 for each of {channels} channels in storm"));
+        }
+        if scenario == Scenario::Tokens {
+            self.check_tokens()?;
+        }
         Ok(())
     }
-}
 
-/// The address in an `http://host:port` URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// Host name or address, an IPv6 one without its brackets.
-    pub(crate) host: String,
-    /// Port, 80 when the URL has none.
-    pub(crate) port: u16,
-    /// What the `Host` header says.
-    pub(crate) authority: String,
-}
+    fn check_names(&self, channels: u32) -> Result<(), String> {
+        let one = channels == 1 && !matches!(self.scenario, Scenario::Mixed | Scenario::Tokens);
+        if self.channel.is_some() && !one {
+            return Err("--channel names one channel: it needs --channels 1".to_owned());
+        }
+        for url in self.stream_urls() {
+            if !url.names_channel() && !one {
+                return Err(format!("--url {:?} must hold {CHANNEL}: there are several channels", url.path));
+            }
+            if self.scenario == Scenario::Mixed && url.parameter().is_none() {
+                return Err(format!(
+                    "--url {:?} must hold a query parameter like channel={CHANNEL} in mixed, which repeats it",
+                    url.path
+                ));
+            }
+        }
+        if !self.key.contains(CHANNEL) && !one {
+            return Err(format!("--key {:?} must hold {CHANNEL}: there are several channels", self.key));
+        }
+        Ok(())
+    }
 
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let url: http::Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
-        if url.scheme_str() != Some("http") {
-            return Err("must begin with http:// (TLS is not supported)".to_owned());
+    /// The last event ends the channel, and only our own formats can say so.
+    fn check_tokens(&self) -> Result<(), String> {
+        if self.payload.is_some() {
+            return Err("--payload is not for tokens, whose last event ends the channel".to_owned());
         }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() {
-            return Err("must end after the port: paths are added to it".to_owned());
+        if self.command == Command::Publish && matches!(self.publish, Some(PublishTarget::Redis { .. })) {
+            return Err("--command publish is not for tokens: an ephemeral event ends no channel".to_owned());
         }
-        let Some(authority) = url.authority().filter(|authority| !authority.host().is_empty()) else {
-            return Err("lacks a host".to_owned());
-        };
-        if authority.as_str().contains('@') {
-            return Err("must not hold a user name or password".to_owned());
-        }
-        let port = match url.port_u16() {
-            Some(port) if port != 0 => port,
-            // `http` passes over a port that is none; the host alone then is not all there is.
-            None if authority.as_str() == authority.host() => 80,
-            _ => return Err("has a port that is not within 1 to 65535".to_owned()),
-        };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port, authority: authority.as_str().to_owned() })
+        Ok(())
     }
 }
 
@@ -178,6 +334,14 @@ fn rate(text: &str) -> Result<f64, String> {
     Ok(rate)
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if !(0.0..=1.0).contains(&share) {
+        return Err("not within 0 to 1".to_owned());
+    }
+    Ok(share)
+}
+
 fn channel_prefix(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 64 {
         return Err(format!("has {} bytes, not 1 to 64", text.len()));
@@ -191,75 +355,47 @@ fn channel_prefix(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(flags: &[&str]) -> Result<Args, String> {
-        let args = Args::try_parse_from([&["sse-loadtest"], flags].concat()).map_err(|error| error.to_string())?;
-        args.check()?;
-        Ok(args)
+fn channel_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 256 {
+        return Err(format!("has {} bytes, not 1 to 256", text.len()));
     }
-
-    #[test]
-    fn the_flags_are_well_formed_and_the_defaults_are_those_of_the_help() {
-        use clap::CommandFactory as _;
-        Args::command().debug_assert();
-        let args = parse(&[]).unwrap();
-        assert_eq!((args.connections, args.channels, args.size, args.connect_rate), (1_000, 1, 256, 2_000));
-        assert_eq!((args.duration, args.warmup), (Duration::from_secs(10), Duration::from_secs(2)));
-        assert_eq!(args.publish_target(), Some(&args.urls[0]));
-        assert_eq!(args.urls[0].authority, "127.0.0.1:8080");
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("must not hold white space or control characters".to_owned());
     }
-
-    #[test]
-    fn urls_repeat_and_take_names_ipv6_and_no_port() {
-        let args =
-            parse(&["--url", "http://[::1]:81", "--url", "http://gateway/", "--publish-url", "http://p:8090"]).unwrap();
-        let target =
-            |host: &str, port, authority: &str| Target { host: host.to_owned(), port, authority: authority.to_owned() };
-        assert_eq!(args.urls, [target("::1", 81, "[::1]:81"), target("gateway", 80, "gateway")]);
-        assert_eq!(args.publish_target(), Some(&target("p", 8090, "p:8090")));
-    }
-
-    #[test]
-    fn a_bad_value_is_refused_with_the_flag_and_the_reason() {
-        for (flags, reason) in [
-            (&["--url", "https://x"][..], "must begin with http://"),
-            (&["--url", "127.0.0.1:8080"], "must begin with http://"),
-            (&["--url", "http://x/events"], "must end after the port"),
-            (&["--url", "http://x?y"], "must end after the port"),
-            (&["--url", "http://a:b@x"], "user name or password"),
-            (&["--url", "http://x:99999"], "port"),
-            (&["--url", "http://x:0"], "port"),
-            (&["--url", "http://x:"], "port"),
-            (&["--url", ""], "not a URL"),
-            (&["--publish-url", "ftp://x"], "must begin with http://"),
-            (&["--connections", "0"], "1..=1000000"),
-            (&["--connections", "many"], "invalid digit"),
-            (&["--channels", "1001"], "must not exceed --connections 1000"),
-            (&["--rate", "-1"], "unexpected argument"),
-            (&["--rate=-1"], "not within 0 to 100000"),
-            (&["--rate", "NaN"], "not within 0 to 100000"),
-            (&["--rate", "inf"], "not within 0 to 100000"),
-            (&["--rate", "fast"], "not a number"),
-            (&["--size", "63"], "64..=65536"),
-            (&["--size", "65537"], "64..=65536"),
-            (&["--duration", "10"], "for example 500ms"),
-            (&["--duration", "0s"], "longer than 0s"),
-            (&["--duration", "25h"], "limit of 24h"),
-            (&["--warmup", "soon"], "for example 500ms"),
-            (&["--connect-rate", "0"], "1..=100000"),
-            (&["--server-pid", "0"], "not in 1.."),
-            (&["--threads", "65"], "1..=64"),
-            (&["--channel-prefix", "a b"], "letters, digits"),
-            (&["--channel-prefix", ""], "not 1 to 64"),
-            (&["--channel-prefix", "sse.x"], "keep for themselves"),
-        ] {
-            let error = parse(flags).unwrap_err();
-            assert!(error.contains(reason), "{flags:?}: {error}");
-            let flag = flags[0].split('=').next().unwrap();
-            assert!(error.contains(flag) || reason == "unexpected argument", "{flags:?}: {error}");
-        }
-    }
+    Ok(text.to_owned())
 }
+
+fn redis_key(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 256 {
+        return Err(format!("has {} bytes, not 1 to 256", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+fn payload(text: &str) -> Result<String, String> {
+    if !text.contains("{data}") && !text.contains("{json}") {
+        return Err("must hold {data} or {json}: without it no event can be told from another".to_owned());
+    }
+    if text.len() > 4_096 {
+        return Err(format!("has {} bytes, the limit is 4096", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+fn content_type(text: &str) -> Result<String, String> {
+    let value = http::HeaderValue::from_str(text);
+    value.map(|_| text.to_owned()).map_err(|_| "is not the value of a header".to_owned())
+}
+
+fn watched(text: &str) -> Result<(String, u32), String> {
+    let (name, pid) = text.split_once('=').ok_or("is not NAME=PID, for example redis=123")?;
+    let pid: u32 = pid.parse().ok().filter(|pid| *pid > 0).ok_or("has a PID that is not a number above 0")?;
+    if name.is_empty() {
+        return Err("lacks the name, for example redis=123".to_owned());
+    }
+    Ok((name.to_owned(), pid))
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

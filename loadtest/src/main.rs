@@ -1,21 +1,25 @@
-//! `sse-loadtest`: opens many event streams on a gateway, publishes, and reports what arrived.
+//! `sse-loadtest`: opens many event streams, publishes, and reports what arrived.
 //!
-//! Two threads by default: this one publishes and keeps the time, the other reads the event streams, so that a reader that
-//! is busy delays no publish. This file turns the outcome into output and an exit code, nothing else.
+//! This process publishes and keeps the time; others, which it starts, read the event streams (`worker`), so that a reader
+//! that is busy delays no publish. This file turns the outcome into output and an exit code, nothing else.
 
 mod args;
-mod counters;
+mod clock;
 mod endpoint;
 mod fleet;
-mod histogram;
-mod listener;
-mod process;
+mod latency;
+mod layout;
 mod progress;
 mod publish;
 mod reasons;
 mod report;
-mod scenario;
+mod run;
+mod stream;
+mod system;
+mod table;
+mod target;
 mod verify;
+mod worker;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -23,9 +27,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use args::Args;
-use scenario::Failure;
+use run::Failure;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == worker::ARGUMENT) {
+        return worker::run();
+    }
     let args = Args::parse();
     if let Err(error) = args.check() {
         Args::command().error(clap::error::ErrorKind::ValueValidation, error).exit();
@@ -40,15 +47,10 @@ fn main() -> ExitCode {
 
 /// Runs and prints the report; whether it passed.
 fn run(args: &Args) -> Result<bool, Failure> {
-    let cannot_start = |error| Failure::Outside(format!("cannot start threads: {error}"));
-    let readers = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(args.threads as usize)
-        .enable_all()
-        .build()
-        .map_err(cannot_start)?;
-    let own = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot_start)?;
-    let report = own.block_on(scenario::run(args, readers.handle()))?;
-    let text = if args.json { report.json().map_err(Failure::Outside)? + "\n" } else { report.table() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Outside(format!("cannot start: {error}")))?;
+    let report = runtime.block_on(run::run(args))?;
+    let text = if args.json { report.json().map_err(Failure::Outside)? + "\n" } else { table::table(&report) };
     let written = std::io::stdout().write_all(text.as_bytes());
     written.map_err(|error| Failure::Outside(format!("cannot write the report: {error}")))?;
     Ok(report.passed)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 const MAX_KINDS: usize = 8;
 
 /// Error texts and how often each was met.
-#[derive(Debug, Default, Clone, serde::Serialize)]
+#[derive(Debug, Default, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Reasons(BTreeMap<String, u64>);
 

@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 /// Upper bound, in bytes, of a marker as [`Marker::write`] renders it: three full numbers and their punctuation.
 pub(crate) const MARKER_MAX_BYTES: usize = 64;
 
@@ -31,24 +33,29 @@ impl Marker {
     }
 
     /// Reads the marker at the start of an event's data; `None` if there is none, as in events that others published.
-    pub(crate) fn parse(data: &str) -> Option<Self> {
-        let (head, _padding) = data.strip_prefix('@')?.split_once(';')?;
-        let mut fields = head.split(',');
-        let sequence = number(fields.next()?).filter(|sequence| *sequence < u64::MAX)?;
-        let marker = Self { sequence, sent_at_ns: number(fields.next()?)?, key: number(fields.next()?)? };
-        if fields.next().is_some() {
-            return None;
-        }
-        Some(marker)
+    pub(crate) fn parse(data: &[u8]) -> Option<Self> {
+        let rest = data.strip_prefix(b"@")?;
+        let (sequence, rest) = number(rest, b',')?;
+        let (sent_at_ns, rest) = number(rest, b',')?;
+        let (key, _padding) = number(rest, b';')?;
+        let key = u32::try_from(key).ok()?;
+        (sequence < u64::MAX).then_some(Self { sequence, sent_at_ns, key })
     }
 }
 
-/// Digits only: `parse` alone would take a sign as well.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// The number at the start of `text`, digits only, and what follows the `end` behind it.
+fn number(text: &[u8], end: u8) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (at, &byte) in text.iter().enumerate() {
+        if byte == end && at > 0 {
+            return Some((value, &text[at + 1..]));
+        }
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
     }
-    text.parse().ok()
+    None
 }
 
 /// What one arrival meant.
@@ -63,7 +70,7 @@ pub(crate) enum Arrival {
 }
 
 /// What the publisher did on one channel.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Published {
     /// Sequences used: `0..attempted` were sent, or at least tried.
     pub(crate) attempted: u64,
@@ -89,7 +96,7 @@ impl Published {
 }
 
 /// The verdict on one connection, or the sum over many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     /// Acknowledged events that had to arrive.
     pub(crate) expected: u64,
@@ -117,12 +124,19 @@ impl Verdict {
     }
 }
 
-/// The account of one connection on one channel. As long as all is well it is a single number; holes cost memory only
-/// while there are any, and at most [`MAX_HOLES`] of them.
+/// The account of one connection on one channel. As long as all is well it is two numbers; holes cost memory only while
+/// there are any, and at most [`MAX_HOLES`] of them.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     first: u64,
     next: u64,
+    /// `None` as long as nothing went wrong: a million trackers are small.
+    faults: Option<Box<Faults>>,
+}
+
+/// What went wrong on one connection and channel.
+#[derive(Debug, Default)]
+struct Faults {
     /// Missing sequences below `next`, as rising, disjoint `from..to`.
     holes: VecDeque<(u64, u64)>,
     /// How many sequences were in holes past [`MAX_HOLES`].
@@ -135,22 +149,45 @@ impl Tracker {
     /// An account that begins with sequence `first`: a connection that joins in the middle is owed nothing before it, and
     /// what arrives from before it counts as duplicated.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self { first, next: first, holes: VecDeque::new(), given_up: 0, duplicated: 0, out_of_order: 0 }
+        Self { first, next: first, faults: None }
     }
 
     /// Takes one arrival into the account.
+    #[inline]
     pub(crate) fn receive(&mut self, sequence: u64) -> Arrival {
         if sequence < self.next {
-            return self.receive_old(sequence);
+            return self.faults.get_or_insert_default().receive_old(sequence);
         }
         if sequence > self.next {
-            self.remember_hole(self.next, sequence);
+            self.faults.get_or_insert_default().remember_hole(self.next, sequence);
         }
         // A marker's sequence always has a next one.
         self.next = sequence.saturating_add(1);
         Arrival::InOrder
     }
 
+    /// The verdict, once nothing more will arrive: what was published on the channel against what came.
+    pub(crate) fn verdict(&self, published: &Published) -> Verdict {
+        let none = Faults::default();
+        let Faults { holes, given_up, duplicated, out_of_order } = self.faults.as_deref().unwrap_or(&none);
+        let end = published.attempted;
+        let expected = published.acknowledged_within(self.first, end);
+        let in_holes: u64 = holes.iter().map(|&(from, to)| published.acknowledged_within(from, to.min(end))).sum();
+        let after = published.acknowledged_within(self.next.max(self.first), end);
+        let lost = in_holes.saturating_add(after).saturating_add(*given_up).min(expected);
+        let missing_past_end: u64 = holes.iter().map(|&(from, to)| to.saturating_sub(from.max(end))).sum();
+        Verdict {
+            expected,
+            delivered: expected - lost,
+            lost,
+            duplicated: *duplicated,
+            out_of_order: *out_of_order,
+            unknown: self.next.saturating_sub(end.max(self.first)).saturating_sub(missing_past_end),
+        }
+    }
+}
+
+impl Faults {
     fn receive_old(&mut self, sequence: u64) -> Arrival {
         // The first hole that ends after it is the only one that can hold it.
         let index = self.holes.partition_point(|&(_, to)| to <= sequence);
@@ -179,24 +216,6 @@ impl Tracker {
         while self.holes.len() > MAX_HOLES {
             let Some((from, to)) = self.holes.pop_front() else { return };
             self.given_up = self.given_up.saturating_add(to - from);
-        }
-    }
-
-    /// The verdict, once nothing more will arrive: what was published on the channel against what came.
-    pub(crate) fn verdict(&self, published: &Published) -> Verdict {
-        let end = published.attempted;
-        let expected = published.acknowledged_within(self.first, end);
-        let in_holes: u64 = self.holes.iter().map(|&(from, to)| published.acknowledged_within(from, to.min(end))).sum();
-        let after = published.acknowledged_within(self.next.max(self.first), end);
-        let lost = in_holes.saturating_add(after).saturating_add(self.given_up).min(expected);
-        let missing_past_end: u64 = self.holes.iter().map(|&(from, to)| to.saturating_sub(from.max(end))).sum();
-        Verdict {
-            expected,
-            delivered: expected - lost,
-            lost,
-            duplicated: self.duplicated,
-            out_of_order: self.out_of_order,
-            unknown: self.next.saturating_sub(end.max(self.first)).saturating_sub(missing_past_end),
         }
     }
 }

@@ -39,6 +39,16 @@ pub struct Limits {
     pub max_lifetime: Duration,
 }
 
+/// See [`super::Config::lanes`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lanes {
+    /// Event streams by plain HTTP/1.1 take the direct lane; else everything takes the hyper lane.
+    pub direct: bool,
+    /// Event loops of the direct lane; where not set, one for each core ([`super::Config::loops`]).
+    pub loops: Option<usize>,
+}
+
 /// See [`super::Config::log`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -127,6 +137,12 @@ impl Default for Limits {
             open_timeout: Duration::from_secs(5),
             max_lifetime: Duration::ZERO,
         }
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { direct: true, loops: None }
     }
 }
 

@@ -11,7 +11,7 @@ mod broker;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 34] = [
+const RANGES: [Range; 35] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -24,6 +24,7 @@ const RANGES: [Range; 34] = [
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
     ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
     ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("lanes.loops", ["1", "64"], [Some("0"), Some("65")], &[]),
     ("log.events", ["1", "1048576"], [Some("0"), Some("1048577")], &[]),
     ("log.bytes", ["1024", "1073741824"], [Some("1023"), Some("1073741825")], &[]),
     ("log.age", ["45s", "1h"], [Some("44s 999ms"), Some("1h 1ms")], &[("limits.write_timeout", "45s")]),
@@ -112,6 +113,13 @@ fn a_lifetime_is_long_or_has_no_end() {
 }
 
 #[test]
+fn there_is_an_event_loop_for_each_core() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(by_env(&[]).unwrap().loops(), cores.min(64));
+    assert_eq!(by_env(&[("lanes.loops", "7")]).unwrap().loops(), 7);
+}
+
+#[test]
 fn the_drain_window_leaves_room_before_the_deadline() {
     let window = |settings: &[(&str, &str)]| by_env(settings).unwrap().drain_window();
     let redis = ("redis.url", "redis://127.0.0.1");
@@ -126,7 +134,9 @@ fn every_number_and_duration_has_a_range() {
     let defaults = leaves(&Config::default());
     let is_number =
         |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h']));
-    let numbers: BTreeSet<_> = defaults.iter().filter(|(_, value)| is_number(value)).map(|(key, _)| &**key).collect();
+    let numbers = defaults.iter().filter(|(_, value)| is_number(value)).map(|(key, _)| &**key);
+    // Not set, nothing shows that it is a number.
+    let numbers: BTreeSet<_> = numbers.chain(["lanes.loops"]).collect();
     assert_eq!(numbers, RANGES.iter().map(|(key, ..)| *key).collect());
 }
 

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::{Node, params};
 use crate::connection::{self, Connection, Greeting, Guard, Resume, is_over, jittered_retry};
 use crate::hub::{Wakeup, all_live};
-use crate::lane::{EventStream, Transport};
+use crate::lane::{Carried, EventStream, Way};
 use crate::metrics::TurnedAway;
 
 /// What an `EventSource` sends when it comes back.
@@ -30,24 +30,22 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// First event of `/api/sse/connect`.
 const CONNECTED: Greeting = Greeting { event: "connect", data: "연결되었습니다" };
 
-type OnTransport = Extension<Arc<Transport>>;
-
 /// `GET /events?channel=a&channel=b`
 pub(super) async fn by_query(
     State(node): State<Arc<Node>>,
-    Extension(transport): OnTransport,
+    Extension(way): Extension<Way>,
     request: Request,
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let channels = params::channels_of_query(query, &node.limits)?;
     let wanted = wanted(request.headers(), query, &node)?;
-    Ok(open(&node, transport, &channels, &wanted).await)
+    Ok(open(&node, &way, &channels, &wanted).await)
 }
 
 /// `POST /events` with `{"channels": [...]}`, for lists too long for a URL.
 pub(super) async fn by_body(
     State(node): State<Arc<Node>>,
-    Extension(transport): OnTransport,
+    Extension(way): Extension<Way>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wanted = wanted(request.headers(), request.uri().query().unwrap_or_default(), &node)?;
@@ -56,19 +54,19 @@ pub(super) async fn by_body(
     }
     let body = read_body(request.into_body(), "body", params::max_body(&node.limits)).await?;
     let channels = params::channels_of_body(&body, &node.limits)?;
-    Ok(open(&node, transport, &channels, &wanted).await)
+    Ok(open(&node, &way, &channels, &wanted).await)
 }
 
 /// `GET /api/sse/connect?userId=42`: the channel `user:42`, with a first event that says so.
 pub(super) async fn connect(
     State(node): State<Arc<Node>>,
-    Extension(transport): OnTransport,
+    Extension(way): Extension<Way>,
     request: Request,
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let channel = params::channel_of_user(query)?;
     let wanted = connection::Request { greeting: Some(CONNECTED), ..wanted(request.headers(), query, &node)? };
-    Ok(open(&node, transport, &[channel], &wanted).await)
+    Ok(open(&node, &way, &[channel], &wanted).await)
 }
 
 /// The header wins over the query: a browser that comes back repeats its first URL.
@@ -81,14 +79,16 @@ fn wanted(headers: &HeaderMap, query: &str, node: &Node) -> Result<connection::R
     Ok(wanted)
 }
 
-async fn open(
-    node: &Arc<Node>,
-    transport: Arc<Transport>,
-    channels: &[Channel],
-    wanted: &connection::Request,
-) -> Response {
-    match attach(node, channels, wanted).await {
-        Ok(Some(connection)) => stream(Body::new(EventStream::new(connection, transport))),
+async fn open(node: &Arc<Node>, way: &Way, channels: &[Channel], wanted: &connection::Request) -> Response {
+    match attach(node, way, channels, wanted).await {
+        Ok(Some(connection)) => match way {
+            Way::Hyper(transport) => stream(Body::new(EventStream::new(connection, transport.clone()))),
+            Way::Direct(_) => {
+                let mut response = stream(Body::empty());
+                response.extensions_mut().insert(Carried::new(connection));
+                response
+            }
+        },
         // The one answer at which an `EventSource` stops for good, and is meant to.
         Ok(None) => (StatusCode::NO_CONTENT, [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]).into_response(),
         Err(reason) => turn_away(node, reason, &wanted.resume),
@@ -98,6 +98,7 @@ async fn open(
 /// `None`: all channels have ended, and the client has all of them.
 async fn attach(
     node: &Arc<Node>,
+    way: &Way,
     channels: &[Channel],
     wanted: &connection::Request,
 ) -> Result<Option<Connection>, TurnedAway> {
@@ -105,7 +106,10 @@ async fn attach(
         return Err(TurnedAway::Draining);
     }
     let place = node.gate.enter().ok_or(TurnedAway::Capacity)?;
-    let wakeup = Arc::new(Wakeup::default());
+    let (wakeup, metrics) = match way {
+        Way::Hyper(_) => (Arc::new(Wakeup::default()), &node.on_hyper),
+        Way::Direct(wakeup) => (wakeup.clone(), &node.on_direct),
+    };
     let attached = channels.iter().map(|channel| node.hub.attach(channel, &wakeup));
     let subscriptions = attached.collect::<Result<Vec<_>, _>>().map_err(|_| TurnedAway::Draining)?;
     let now = Instant::now();
@@ -120,7 +124,7 @@ async fn attach(
     if is_over(&node.hub, &subscriptions, &wanted.resume) {
         return Ok(None);
     }
-    let guard = || Guard::open(node.connection_metrics.clone(), place);
+    let guard = || Guard::open(metrics.clone(), place);
     Connection::open(&node.hub, &node.connection, &wakeup, subscriptions, wanted, guard, fastrand::Rng::new())
         .map(Some)
         .map_err(|_| TurnedAway::Broker)

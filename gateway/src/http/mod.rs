@@ -33,8 +33,10 @@ pub struct Node {
     pub connection: Arc<ConnectionSettings>,
     /// How many there may be.
     pub gate: Arc<Gate>,
-    /// What they count.
-    pub connection_metrics: Arc<ConnectionMetrics>,
+    /// What those of the direct lane count.
+    pub on_direct: Arc<ConnectionMetrics>,
+    /// What those of the hyper lane count.
+    pub on_hyper: Arc<ConnectionMetrics>,
     /// What the node counts.
     pub metrics: Arc<NodeMetrics>,
     /// Whether it is stopping.
@@ -58,12 +60,21 @@ pub struct Limits {
     pub max_replay: usize,
 }
 
+/// The paths of event streams, by which a lane knows them before they are routed.
+const STREAMS: [&str; 2] = ["/events", "/api/sse/connect"];
+
+/// Whether `GET` on `path` opens an event stream.
+#[must_use]
+pub fn is_stream(path: &str) -> bool {
+    STREAMS.contains(&path)
+}
+
 /// The public port. `publish` are routes that somebody else serves; `demo` adds the pages at `/` and `/demo/`.
 pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
     let Limits { max_url, request_timeout, .. } = node.limits;
     let mut streams = Router::new()
-        .route("/events", get(events::by_query).post(events::by_body))
-        .route("/api/sse/connect", get(events::connect));
+        .route(STREAMS[0], get(events::by_query).post(events::by_body))
+        .route(STREAMS[1], get(events::connect));
     if demo {
         streams = streams.merge(demo::router());
     }

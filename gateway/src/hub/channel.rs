@@ -2,18 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
 use shared::channel::Channel;
 use shared::continuity::Gap;
 use shared::position::Position;
-use slab::Slab;
 use tokio::time::Instant;
 
 use super::encoded::Encoded;
+use super::listeners::Listeners;
 use super::log::{Log, LogLimits};
 use super::replay::Replays;
-use super::wakeup::Wakeup;
 use crate::broker::{Join, Last, Partition, Seen, Snapshot};
 
 /// One life of a channel here, from its first subscription until a linger after the last. A later life is another value.
@@ -44,8 +42,8 @@ pub(super) struct State {
     missed: Option<Position>,
     /// Reads of the channel's past, and what came of the last one.
     pub(super) replays: Replays,
-    /// The connections on it. An entry is made by `Hub::attach` and ends with its `Subscription`.
-    pub(super) subscribers: Slab<Arc<Wakeup>>,
+    /// The connections on it.
+    pub(super) listeners: Listeners,
     /// When the channel may go, if nobody comes; `None` while somebody is here. Written under the hub's table lock.
     pub(super) lingers_until: Option<Instant>,
 }
@@ -97,11 +95,11 @@ impl LocalChannel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an event that arrived, lets the watermark `rise` over it, and returns whom to wake.
+    /// Takes an event that arrived, and lets the watermark `rise` over it. Returns whether connections are to look.
     ///
-    /// All under the one lock. Were the watermark to rise after it, somebody could look in between, find the event not yet
-    /// readable, and be in nobody's list; or attach behind an event that its beginning does not cover.
-    pub(super) fn push(&self, event: Arc<Encoded>, limits: &LogLimits, rise: impl FnOnce()) -> Vec<Waker> {
+    /// Both under the one lock. Were the watermark to rise after it, somebody could attach behind an event that its beginning
+    /// does not cover.
+    pub(super) fn push(&self, event: Arc<Encoded>, limits: &LogLimits, rise: impl FnOnce()) -> bool {
         let mut state = self.lock();
         let readable = event.cursor().is_none() || state.live.is_some();
         if readable {
@@ -110,10 +108,10 @@ impl LocalChannel {
             state.pending.push(event, limits);
         }
         rise();
-        if readable { state.wakers() } else { Vec::new() }
+        readable
     }
 
-    /// The channel is live in `life`. `caught_up` are the snapshot's entries, encoded. Returns whom to wake.
+    /// The channel is live in `life`. `caught_up` are the snapshot's entries, encoded. Connections are to look.
     pub(super) fn set_live(
         &self,
         life: u64,
@@ -121,7 +119,7 @@ impl LocalChannel {
         join: Join,
         caught_up: Vec<Arc<Encoded>>,
         limits: &LogLimits,
-    ) -> Vec<Waker> {
+    ) {
         let mut state = self.lock();
         let clock = snapshot.clock;
         // Heard up to there, and here is something before that: it did not arrive.
@@ -153,7 +151,6 @@ impl LocalChannel {
         if pending.dropped > clock {
             state.log.raise_floor(pending.dropped);
         }
-        state.wakers()
     }
 
     /// The session is over, the watermark being `watermark`.
@@ -205,11 +202,6 @@ impl State {
 
     fn tear(&mut self, safe: Option<Position>, end: Position, gap: Gap) {
         self.hole = Hole { number: self.hole.number + 1, safe, end, gap };
-    }
-
-    /// Wakers are collected under the lock and called after it: a waker may run or drop a connection, which comes back here.
-    pub(super) fn wakers(&self) -> Vec<Waker> {
-        self.subscribers.iter().filter_map(|(_, wakeup)| wakeup.take()).collect()
     }
 }
 

@@ -7,6 +7,8 @@
 
 mod channel;
 pub mod encoded;
+mod inbox;
+mod listeners;
 pub mod log;
 mod partition;
 mod replay;
@@ -17,7 +19,6 @@ mod wakeup;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 use metrics::Gauge;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::channel::LocalChannel;
 pub use self::channel::{Hole, Live};
+pub use self::inbox::{Calls, Inbox, Round};
 use self::log::LogLimits;
 use self::partition::PartitionState;
 pub use self::partition::{Health, Life};
@@ -132,10 +134,10 @@ impl Hub {
         };
         let mut state = local.lock();
         state.lingers_until = None;
-        let key = state.subscribers.insert(wakeup.clone());
+        let key = state.listeners.insert(wakeup);
         let (next, hole) = (state.log.end(), state.hole.number);
         drop(state);
-        Ok(Subscription::new(self.clone(), local, key, next, hole))
+        Ok(Subscription::new(self.clone(), local, wakeup.clone(), key, next, hole))
     }
 
     /// Everything published up to here, on every channel that is live here, is in the logs.
@@ -198,8 +200,8 @@ impl Hub {
 
     /// Wakes `wakeup` once the watermark has come to `position`, which may be at once.
     pub fn wake_at(&self, partition: Partition, position: Position, wakeup: &Arc<Wakeup>) {
-        if let Some(waker) = self.partition(partition).and_then(|partition| partition.wake_at(position, wakeup)) {
-            waker.wake();
+        if self.partition(partition).is_some_and(|partition| partition.wake_at(position, wakeup)) {
+            wakeup.call();
         }
     }
 
@@ -210,10 +212,9 @@ impl Hub {
         let locals: Vec<_> = table.channels.values().cloned().collect();
         drop(table);
         for local in locals {
-            let wakeups: Vec<_> = local.lock().subscribers.iter().map(|(_, wakeup)| wakeup.clone()).collect();
-            for wakeup in wakeups {
-                wakeup.close(until);
-            }
+            let (tasks, loops) = local.lock().listeners.for_closing();
+            tasks.iter().for_each(|wakeup| wakeup.close(until));
+            loops.iter().for_each(|inbox| inbox.close(until));
         }
     }
 
@@ -279,13 +280,12 @@ impl Hub {
         local
     }
 
-    fn detach(&self, local: &Arc<LocalChannel>, key: usize) {
-        // Dropped after the locks: with it may go a waker, and with that a connection.
-        let _wakeup;
+    /// `wakeup` outlives the locks: with it may go a waker, and with that a connection.
+    fn detach(&self, local: &Arc<LocalChannel>, wakeup: &Arc<Wakeup>, key: usize) {
         let mut table = self.lock();
         let mut state = local.lock();
-        _wakeup = state.subscribers.try_remove(key);
-        if !state.subscribers.is_empty() {
+        state.listeners.remove(wakeup, key);
+        if !state.listeners.is_empty() {
             return;
         }
         let due = Instant::now() + self.settings.linger;
@@ -315,9 +315,9 @@ impl Table {
     }
 }
 
-fn wake(wakers: Vec<Waker>) {
-    for waker in wakers {
-        waker.wake();
+fn call(wakeups: Vec<Arc<Wakeup>>) {
+    for wakeup in wakeups {
+        wakeup.call();
     }
 }
 

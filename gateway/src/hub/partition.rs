@@ -1,7 +1,6 @@
 //! What this node knows of one partition: its session, its epoch's tag, its watermark.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 use shared::cursor::{CursorPart, Tag};
@@ -105,20 +104,20 @@ impl PartitionState {
     }
 
     /// Raises the watermark; a lower position changes nothing. Returns whom to wake.
-    pub(super) fn raise(&self, position: Position) -> Vec<Waker> {
+    pub(super) fn raise(&self, position: Position) -> Vec<Arc<Wakeup>> {
         let mut inner = self.lock();
         inner.watermark = inner.watermark.max(position);
         inner.arrived()
     }
 
-    /// Wakes `wakeup` when the watermark comes to `position`. Returns whom to wake at once.
-    pub(super) fn wake_at(&self, position: Position, wakeup: &Arc<Wakeup>) -> Option<Waker> {
+    /// Wakes `wakeup` when the watermark comes to `position`. Returns whether it has to be woken at once.
+    pub(super) fn wake_at(&self, position: Position, wakeup: &Arc<Wakeup>) -> bool {
         let mut inner = self.lock();
         if inner.watermark >= position {
-            return wakeup.take();
+            return true;
         }
         inner.waiting.push((position, wakeup.clone()));
-        None
+        false
     }
 
     pub(super) fn watermark(&self) -> Position {
@@ -173,13 +172,13 @@ impl PartitionState {
 
 impl Inner {
     /// Takes out those for whom the watermark has come far enough.
-    fn arrived(&mut self) -> Vec<Waker> {
+    fn arrived(&mut self) -> Vec<Arc<Wakeup>> {
         // Hardly anybody waits, and this is called with every event.
         if self.waiting.is_empty() {
             return Vec::new();
         }
         let watermark = self.watermark;
         let arrived = self.waiting.extract_if(.., |(position, _)| *position <= watermark);
-        arrived.filter_map(|(_, wakeup)| wakeup.take()).collect()
+        arrived.map(|(_, wakeup)| wakeup).collect()
     }
 }

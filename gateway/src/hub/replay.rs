@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::room::{Room, UNIT};
+use super::Hub;
 use super::channel::LocalChannel;
 use super::encoded::Encoded;
-use super::{Hub, wake};
 use crate::broker::past::{self, Past, PastLimits};
 use crate::broker::{Broker, BrokerError, Last};
 use crate::metrics::HistoryRead;
@@ -302,20 +302,18 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, all
     let _before;
     let mut state = local.lock();
     _before = state.replays.end(number, replay, Instant::now());
-    let wakers = state.wakers();
     drop(state);
     if is_there {
         all_room.is_taken_by(&local);
     }
-    wake(wakers);
+    local.call();
 }
 
 /// Connections hold all the room there is.
-fn give_up(hub: &Hub, local: &LocalChannel) {
+fn give_up(hub: &Hub, local: &Arc<LocalChannel>) {
     let mut state = local.lock();
     let Some((number, _)) = state.replays.begin() else { return };
     state.replays.end(number, None, Instant::now());
-    let wakers = state.wakers();
     drop(state);
     hub.metrics.history_read(HistoryRead::Failed);
     tell_unread(
@@ -323,7 +321,7 @@ fn give_up(hub: &Hub, local: &LocalChannel) {
         local,
         &BrokerError { reason: "replay.max_bytes are held by streams that read slowly".to_owned() },
     );
-    wake(wakers);
+    local.call();
 }
 
 /// Without a session it is no wonder. With one, streams wait for this until they are cut, so the log says it, a few times a

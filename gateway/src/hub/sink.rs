@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::channel::LocalChannel;
 use super::encoded::{Encoded, Order};
-use super::{Hub, wake};
+use super::{Hub, call};
 use crate::broker::{Entry, Join, Lost, Message, Partition, Seen, Sink, Snapshot};
 
 impl Sink for Hub {
@@ -41,7 +41,8 @@ impl Sink for Hub {
         let Some(local) = self.find(channel).filter(|local| local.generation == generation) else { return };
         let Some(life) = self.life(local.partition) else { return };
         let entries = self.encode_entries(channel, local.partition, std::mem::take(&mut snapshot.entries));
-        wake(local.set_live(life.number, &snapshot, join, entries, &self.settings.log));
+        local.set_live(life.number, &snapshot, join, entries, &self.settings.log);
+        local.call();
     }
 
     fn seen(&self, channel: &Channel, generation: u64) -> Option<Seen> {
@@ -74,13 +75,15 @@ impl Sink for Hub {
                 waiting = partition.raise(stamp.position);
             }
         };
-        wake(local.push(Arc::new(event), &self.settings.log, rise));
-        wake(waiting);
+        if local.push(Arc::new(event), &self.settings.log, rise) {
+            local.call();
+        }
+        call(waiting);
     }
 
     fn barrier(&self, partition: Partition, position: Position) {
         if let Some(partition) = self.partition(partition) {
-            wake(partition.raise(position));
+            call(partition.raise(position));
             partition.set_heard();
         }
     }

@@ -18,7 +18,8 @@ use crate::broker::{Last, Partition};
 pub struct Subscription {
     hub: Arc<Hub>,
     local: Arc<LocalChannel>,
-    /// Key in the channel's subscribers.
+    wakeup: Arc<Wakeup>,
+    /// Key in the channel's listeners.
     key: usize,
     /// Index in the log of the next ephemeral event to take.
     next: u64,
@@ -56,8 +57,15 @@ pub struct Peek {
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Arc<Hub>, local: Arc<LocalChannel>, key: usize, next: u64, hole: u64) -> Self {
-        Self { hub, local, key, next, hole }
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        local: Arc<LocalChannel>,
+        wakeup: Arc<Wakeup>,
+        key: usize,
+        next: u64,
+        hole: u64,
+    ) -> Self {
+        Self { hub, local, wakeup, key, next, hole }
     }
 
     /// Its channel.
@@ -183,6 +191,6 @@ pub async fn all_live(subscriptions: &[Subscription], wakeup: &Wakeup) -> Result
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.detach(&self.local, self.key);
+        self.hub.detach(&self.local, &self.wakeup, self.key);
     }
 }

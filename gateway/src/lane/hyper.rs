@@ -1,15 +1,15 @@
-//! The hyper lane: accepts sockets and serves a router on them by HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge.
+//! The hyper lane: serves a router on sockets by HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::CONNECTION;
@@ -19,22 +19,20 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use shared::net::{RequestBody, TimedStream, is_about_one_peer, set_options};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use shared::net::{RequestBody, TimedStream};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::Way;
 use super::response::ResponseBody;
 use super::transport::Transport;
 
-/// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
-/// once when another one fails.
-const BACKLOG: i32 = 4_096;
 /// For a request's head, and between requests. Longer than the 60 s for which nginx keeps an idle connection to us, so that
 /// it is never this side that closes under a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// Most bytes that hyper holds for one HTTP/1.1 connection beyond a write under way; also the longest request head.
 const HTTP1_BUFFER: usize = 64 << 10;
 /// The same for an HTTP/2 stream.
@@ -45,106 +43,83 @@ const MAX_HEAD: u32 = 64 << 10;
 const HTTP2_STREAMS: u32 = 250;
 /// HTTP/2 pings find a peer that is gone without a word.
 const HTTP2_PING: Duration = Duration::from_secs(20);
-/// Between attempts to accept after the system refused one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Binds `address`, see [`shared::net::bind`].
-///
-/// # Errors
-/// Those of the system; most often that the port is taken.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    shared::net::bind(address, BACKLOG)
-}
-
-/// How a listener treats its sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaneSettings {
-    /// A socket that takes nothing for so long is closed.
-    pub write_timeout: Duration,
-    /// Sockets at a time; more wait to be accepted.
-    pub max_sockets: usize,
-}
-
-/// Accepts until `stop`, then lets requests under way finish and takes no new ones. Connections run in `tasks`: wait for them
-/// there. Each finds its [`Transport`] in its request's extensions.
-pub async fn serve(
-    listener: TcpListener,
+/// Serves a router on sockets, each in a task of its own.
+pub struct HyperLane {
     router: Router,
-    settings: LaneSettings,
+    write_timeout: Duration,
+    /// The tasks: whoever stops waits for them there.
     tasks: TaskTracker,
+    /// From then on requests under way finish, and no new ones are taken.
     stop: CancellationToken,
-) {
-    let sockets = Arc::new(Semaphore::new(settings.max_sockets.min(Semaphore::MAX_PERMITS)));
-    let (mut refused, mut full) = (false, false);
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = accept(&listener, &sockets, &mut full, settings.max_sockets) => accepted,
-        };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                if std::mem::take(&mut refused) {
-                    tracing::info!("accepting connections again");
-                }
-                if let Err(error) = set_options(&stream, settings.write_timeout) {
-                    tracing::debug!(%peer, %error, "cannot set socket options");
-                }
-                let transport = Transport::new(settings.write_timeout);
-                let connection = connection(stream, &transport, router.clone(), tasks.clone());
-                let driven = drive(connection, transport, peer, stop.clone());
-                tasks.spawn(async move {
-                    driven.await;
-                    drop(place);
-                });
-            }
-            Err(error) if is_about_one_peer(&error) => {
-                tracing::debug!(%error, "a connection ended before it was accepted");
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut refused, true) {
-                    tracing::error!(%error, "cannot accept connections; is the open file limit too low?");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+}
+
+/// A socket for the hyper lane.
+pub(super) struct Handed {
+    pub(super) stream: TcpStream,
+    /// Its place among the sockets that there may be.
+    pub(super) place: OwnedSemaphorePermit,
+    /// What was read of it.
+    pub(super) read: Bytes,
+    /// What the router has answered to the first request.
+    pub(super) answer: Option<Response>,
+}
+
+impl Handed {
+    /// A socket of which nothing was read.
+    pub(super) fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+        Self { stream, place, read: Bytes::new(), answer: None }
     }
 }
 
-/// A place first, then a socket to take it. Says once that all places are taken, until a tenth of them is free again.
-async fn accept(
-    listener: &TcpListener,
-    sockets: &Arc<Semaphore>,
-    full: &mut bool,
-    max: usize,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let free = sockets.available_permits();
-    if free == 0 && !*full {
-        tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
+impl HyperLane {
+    /// A lane whose connections run in `tasks` until they end, or until no request is under way after `stop`.
+    #[must_use]
+    pub fn new(router: Router, write_timeout: Duration, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { router, write_timeout, tasks, stop })
     }
-    *full = free == 0 || (*full && free <= max / 10);
-    let place = sockets.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+
+    pub(super) fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Serves a socket until its connection ends. Called in a runtime.
+    pub(super) fn take(&self, handed: Handed) {
+        let Handed { stream, place, read, answer } = handed;
+        let peer = stream.peer_addr();
+        let transport = Transport::new(self.write_timeout);
+        let connection = self.connection(stream, read, answer, &transport);
+        let driven = drive(connection, transport, peer.ok(), self.stop.clone());
+        self.tasks.spawn(async move {
+            driven.await;
+            drop(place);
+        });
+    }
+
+    /// On the heap by itself: inside the future of [`drive`] it would be there twice over.
+    fn connection(
+        &self,
+        stream: TcpStream,
+        read: Bytes,
+        answer: Option<Response>,
+        transport: &Arc<Transport>,
+    ) -> Pin<Box<Connection>> {
+        let stream = TimedStream::new(stream, transport.peer().clone(), self.write_timeout).with_read(read);
+        let service =
+            OnTransport { router: self.router.clone(), transport: transport.clone(), answer: Mutex::new(answer) };
+        Box::pin(builder(self.tasks.clone()).serve_connection(TokioIo::new(stream), service).into_owned())
+    }
 }
 
 type Connection = auto::Connection<'static, TokioIo<TimedStream>, OnTransport, TrackedExecutor>;
 
-/// On the heap by itself: inside the future of [`drive`] it would be there twice over.
-fn connection(
-    stream: TcpStream,
-    transport: &Arc<Transport>,
-    router: Router,
-    tasks: TaskTracker,
-) -> Pin<Box<Connection>> {
-    let io = TokioIo::new(TimedStream::new(stream, transport.peer().clone(), transport.write_timeout()));
-    let service = OnTransport { router, transport: transport.clone() };
-    Box::pin(builder(tasks).serve_connection(io, service).into_owned())
-}
-
 async fn drive(
     mut connection: Pin<Box<Connection>>,
     transport: Arc<Transport>,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     stop: CancellationToken,
 ) {
     let mut given_up = pin!(transport.given_up(HEADER_TIMEOUT));
@@ -152,26 +127,28 @@ async fn drive(
     let result = loop {
         tokio::select! {
             result = connection.as_mut() => break result,
-            () = given_up.as_mut() => return tracing::debug!(%peer, "gave up a silent or stalled connection"),
+            () = given_up.as_mut() => return tracing::debug!(?peer, "gave up a silent or stalled connection"),
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = transport.nothing_under_way(), if stopping => {
-                return tracing::debug!(%peer, "closed a connection without a whole request");
+                return tracing::debug!(?peer, "closed a connection without a whole request");
             }
         }
     };
     if let Err(error) = result {
         // Clients go away all the time.
-        tracing::debug!(%peer, error = %error, "connection ended");
+        tracing::debug!(?peer, error = %error, "connection ended");
     }
 }
 
-/// The router, for requests of one connection: each finds the [`Transport`] in its extensions.
+/// The router, for requests of one connection: each finds the [`Way`] its answer leaves in its extensions.
 struct OnTransport {
     router: Router,
     transport: Arc<Transport>,
+    /// To the first request, where the direct lane has had it answered. Taken by it.
+    answer: Mutex<Option<Response>>,
 }
 
 impl Service<Request<Incoming>> for OnTransport {
@@ -184,9 +161,13 @@ impl Service<Request<Incoming>> for OnTransport {
         let http2 = request.version() == Version::HTTP_2;
         let under_way = transport.request(http2);
         let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.peer().clone())));
-        request.extensions_mut().insert(transport.clone());
+        request.extensions_mut().insert(Way::Hyper(transport.clone()));
+        let answered = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let answer = async move {
-            let mut response = router.oneshot(request).await?;
+            let mut response = match answered {
+                Some(response) => response,
+                None => router.oneshot(request).await?,
+            };
             // On HTTP/2 only the stream ends, and there is no such header.
             if transport.peer().is_unread() && !http2 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,11 +1,23 @@
 //! Lanes move a connection's bytes to its socket. They decide nothing about events.
 //!
-//! [`hyper`](mod@hyper) is the lane through the HTTP library: HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge, all routes.
+//! | lane | what it serves |
+//! |---|---|
+//! | direct | `GET` for an event stream by HTTP/1.1, on event loops of ours |
+//! | [`hyper`](mod@hyper) | through the HTTP library: all else, HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge |
+//!
+//! Sockets come to the direct lane first, where there is one; what it does not serve it gives to the other.
 
+mod accept;
 mod body;
+mod direct;
 pub mod hyper;
 mod response;
+mod serve;
 mod transport;
+mod way;
 
+pub use self::accept::bind;
 pub use self::body::EventStream;
+pub use self::serve::{DirectPort, LaneSettings, serve};
 pub use self::transport::Transport;
+pub use self::way::{Carried, Way};

@@ -81,10 +81,6 @@ impl Transport {
         &self.peer
     }
 
-    pub(super) fn write_timeout(&self) -> Duration {
-        self.write_timeout
-    }
-
     /// Notes that a request came.
     pub(super) fn request(&self, http2: bool) -> Answering {
         self.http2.store(http2, Ordering::Relaxed);

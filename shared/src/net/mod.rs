@@ -15,10 +15,10 @@ mod socket;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
 
 pub use self::peer::{Answering, Peer, RequestBody};
 pub use self::socket::TimedStream;
@@ -67,9 +67,9 @@ fn beside(reserved: u64, files: u64) -> u64 {
 ///
 /// # Errors
 /// Those of the system.
-pub fn set_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+pub fn set_options(socket: &impl AsFd, write_timeout: Duration) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(write_timeout))?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -21,6 +22,8 @@ const LINGER_BYTES: usize = 64 << 20;
 /// [`Peer`] is told. Closing it reads on, 5 s and 64 MiB at most, where a request was left unread.
 pub struct TimedStream {
     stream: TcpStream,
+    /// What somebody has read of it before; read first.
+    read: Bytes,
     peer: Arc<Peer>,
     write_timeout: Duration,
     /// Runs while the socket does not take what is offered.
@@ -39,7 +42,13 @@ impl TimedStream {
     /// The accepted `stream` of `peer`.
     #[must_use]
     pub fn new(stream: TcpStream, peer: Arc<Peer>, write_timeout: Duration) -> Self {
-        Self { stream, peer, write_timeout, blocked: None, lingering: None }
+        Self { stream, read: Bytes::new(), peer, write_timeout, blocked: None, lingering: None }
+    }
+
+    /// The same, of which `read` was read already.
+    #[must_use]
+    pub fn with_read(self, read: Bytes) -> Self {
+        Self { read, ..self }
     }
 
     /// The system gives up by itself where its own timer (`TCP_USER_TIMEOUT`) is the first to run out.
@@ -84,6 +93,11 @@ impl TimedStream {
 
 impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.has_remaining() {
+            let count = self.read.len().min(buf.remaining());
+            buf.put_slice(&self.read.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.note(&result);
         result

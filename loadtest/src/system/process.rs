@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-/// CPU time and resident memory of the servers, added up.
+/// Open files of a process beside those of its connections: standard streams, polling, probes.
+pub(crate) const SPARE_FILES: u64 = 64;
+
+/// CPU time and resident memory of some processes, added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// User and system time since each process began.
@@ -32,11 +35,6 @@ pub(crate) fn usage(pids: &[u32]) -> Result<Usage, String> {
     Err("server-pid: reads /proc, which only Linux has; leave the flag out here".to_owned())
 }
 
-/// CPU time of this process so far; `None` where it cannot be read.
-pub(crate) fn own_cpu() -> Option<Duration> {
-    usage(&[std::process::id()]).ok().map(|usage| usage.cpu)
-}
-
 #[cfg(target_os = "linux")]
 fn read<T>(pid: u32, file: &str, parse: fn(&str) -> Option<T>) -> Result<T, String> {
     let path = format!("/proc/{pid}/{file}");
@@ -62,6 +60,18 @@ fn cpu_time(stat: &str) -> Option<Duration> {
 fn rss_kib(status: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     value.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The most open files that this process, and those it starts, can have.
+#[cfg(unix)]
+pub(crate) fn most_open_files() -> u64 {
+    rlimit::Resource::NOFILE.get_hard().unwrap_or(u64::MAX)
+}
+
+/// Other systems have no such limit.
+#[cfg(not(unix))]
+pub(crate) fn most_open_files() -> u64 {
+    u64::MAX
 }
 
 /// Makes room for `wanted` open files, raising the hard limit as well where the system lets us. The error says what the

@@ -1,0 +1,107 @@
+//! Accepts sockets and gives each to a lane.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::net::{is_about_one_peer, set_options};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::direct::{Arrival, DirectLane};
+use super::hyper::{Handed, HyperLane};
+
+/// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
+/// once when another one fails.
+const BACKLOG: i32 = 4_096;
+/// Linux gives sockets that are accepted their listener's options, which saves five calls for each.
+const INHERITED: bool = cfg!(target_os = "linux");
+/// Between attempts to accept after the system refused one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds `address`, see [`shared::net::bind`].
+///
+/// # Errors
+/// Those of the system; most often that the port is taken.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    shared::net::bind(address, BACKLOG)
+}
+
+/// Where sockets go.
+pub(super) struct Lanes {
+    /// Has all of them first, where there is one, and leaves what it does not serve to the other.
+    pub(super) direct: Option<DirectLane>,
+    pub(super) hyper: Arc<HyperLane>,
+}
+
+/// Accepts until `stop`, `max` sockets at a time; more wait.
+pub(super) async fn accept_all(
+    listener: TcpListener,
+    lanes: Lanes,
+    max: usize,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    if INHERITED {
+        set_options(&listener, lanes.hyper.write_timeout())?;
+    }
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+    let (mut refused, mut full) = (false, false);
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            accepted = accept(&listener, &places, &mut full, max) => accepted,
+        };
+        match accepted {
+            Ok((socket, place)) => {
+                if std::mem::take(&mut refused) {
+                    tracing::info!("accepting connections again");
+                }
+                lanes.give(socket, place);
+            }
+            Err(error) if is_about_one_peer(&error) => {
+                tracing::debug!(%error, "a connection ended before it was accepted");
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!(%error, "cannot accept connections; is the open file limit too low?");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A place first, then a socket to take it. Says once that all places are taken, until a tenth of them is free again.
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    places: &Arc<Semaphore>,
+    full: &mut bool,
+    max: usize,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let free = places.available_permits();
+    if free == 0 && !*full {
+        tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
+    }
+    *full = free == 0 || (*full && free <= max / 10);
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, _) = listener.accept().await?;
+    Ok((socket, place))
+}
+
+impl Lanes {
+    fn give(&self, socket: TcpStream, place: OwnedSemaphorePermit) {
+        if !INHERITED && let Err(error) = set_options(&socket, self.hyper.write_timeout()) {
+            tracing::debug!(%error, "cannot set socket options");
+        }
+        match &self.direct {
+            Some(direct) => match socket.into_std() {
+                Ok(socket) => direct.give(Arrival { socket: mio::net::TcpStream::from_std(socket), place }),
+                Err(error) => tracing::error!(%error, "cannot give a socket to an event loop"),
+            },
+            None => self.hyper.take(Handed::new(socket, place)),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A loop: takes sockets, calls from the hub, timers and what the system says, and lets each connection concerned look.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Token};
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::super::hyper::HEADER_TIMEOUT;
+use super::slot::{Said, Slot, Waiting};
+use super::stream::Served;
+use super::wheel::{NEVER, Tick, Wheel};
+use super::{DirectSettings, Door};
+use crate::hub::{Calls, Inbox, Round};
+
+/// The token of the alarm; slots count from 0 and never come to it.
+pub(super) const ALARM: Token = Token(usize::MAX);
+/// Connections that look before the loop sees to its sockets and timers again.
+const SLICE: usize = 256;
+/// Events that the system tells at a time.
+const EVENTS: usize = 1_024;
+/// Read at a time.
+const SCRATCH: usize = 16 << 10;
+/// What half a request may take when the node stops.
+const AT_STOP: Duration = Duration::from_secs(1);
+
+pub(super) struct EventLoop {
+    pub(super) settings: DirectSettings,
+    pub(super) poll: mio::Poll,
+    pub(super) door: Arc<Door>,
+    inbox: Arc<Inbox>,
+    /// By token. A token may be called for when it is somebody else's by now: looking does no harm.
+    pub(super) slots: Slab<Slot>,
+    wheel: Wheel,
+    /// Ways through the connections of a channel that are not at their end.
+    rounds: VecDeque<Round>,
+    /// Connections that have more to write.
+    again: Vec<u32>,
+    /// All connections are to end: the next one that has to look for its moment, until each of them has.
+    closing: Option<usize>,
+    /// That has begun.
+    closes: bool,
+    /// The stop was seen.
+    pub(super) stopping: bool,
+    /// The beginning of this turn.
+    pub(super) now: Instant,
+    scratch: Box<[u8]>,
+    /// Room for tokens, empty between uses.
+    tokens: Vec<u32>,
+}
+
+impl EventLoop {
+    pub(super) fn new(poll: mio::Poll, door: Arc<Door>, settings: DirectSettings) -> Self {
+        let now = Instant::now();
+        Self {
+            settings,
+            poll,
+            inbox: Arc::new(Inbox::new(Waker::from(door.alarm.clone()))),
+            door,
+            slots: Slab::new(),
+            wheel: Wheel::new(now),
+            rounds: VecDeque::new(),
+            again: Vec::new(),
+            closing: None,
+            closes: false,
+            stopping: false,
+            now,
+            scratch: vec![0; SCRATCH].into(),
+            tokens: Vec::with_capacity(SLICE),
+        }
+    }
+
+    /// Until the stop, and until the last connection has ended after it.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.now = Instant::now();
+            self.take_calls();
+            self.admit();
+            self.go_round();
+            self.close_some();
+            self.call_due();
+            if self.is_over() {
+                return;
+            }
+            let timeout = self.sleeps();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != ErrorKind::Interrupted
+            {
+                return tracing::error!(%error, "an event loop cannot ask for events");
+            }
+            self.door.alarm.is_awake();
+            self.now = Instant::now();
+            for event in &events {
+                self.event(event);
+            }
+        }
+    }
+
+    /// How long it may sleep: not at all while there is something to do.
+    fn sleeps(&mut self) -> Option<Duration> {
+        let busy = !self.rounds.is_empty() || !self.again.is_empty() || self.closing.is_some();
+        if busy || !self.door.alarm.falls_asleep() {
+            return Some(Duration::ZERO);
+        }
+        self.wheel.next().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_over(&mut self) -> bool {
+        if !self.stopping && self.settings.stop.is_cancelled() {
+            self.stopping = true;
+            self.hurry_heads();
+        }
+        self.stopping && self.slots.is_empty() && self.door.lock().is_empty()
+    }
+
+    /// At a stop, half a request holds nothing up for long.
+    fn hurry_heads(&mut self) {
+        let until = self.now + AT_STOP;
+        for (key, slot) in &mut self.slots {
+            if let Slot::Waiting(waiting) = slot {
+                waiting.until = waiting.until.min(until);
+                waiting.timer = self.wheel.enter(key as u32, waiting.until, waiting.timer);
+            }
+        }
+    }
+
+    fn take_calls(&mut self) {
+        let mut calls = Calls::default();
+        self.inbox.take(&mut calls);
+        self.rounds.extend(calls.rounds);
+        if !self.closes && self.inbox.closing().is_some() {
+            (self.closes, self.closing) = (true, Some(0));
+        }
+        for token in calls.tokens.into_iter().chain(std::mem::take(&mut self.again)) {
+            self.look(token);
+        }
+    }
+
+    /// Goes through the connections of channels that have something new, for a slice; a channel with many waits for its next
+    /// turn behind the others.
+    fn go_round(&mut self) {
+        let mut left = SLICE;
+        while let Some(mut round) = self.rounds.pop_front() {
+            let mut tokens = std::mem::take(&mut self.tokens);
+            if round.next(&self.inbox, &mut tokens, left) {
+                self.rounds.push_back(round);
+            }
+            left = left.saturating_sub(tokens.len().max(1));
+            for token in tokens.drain(..) {
+                self.look(token);
+            }
+            self.tokens = tokens;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Has some of the connections choose their moment to end.
+    fn close_some(&mut self) {
+        let Some(from) = self.closing else { return };
+        let to = (from + SLICE).min(self.slots.capacity());
+        for key in from..to {
+            self.look(key as u32);
+        }
+        // Those that come now are turned away by the router.
+        self.closing = (to < self.slots.capacity()).then_some(to);
+    }
+
+    fn call_due(&mut self) {
+        let mut due = Vec::new();
+        while let Some(tick) = self.wheel.call(self.now, &mut due) {
+            for token in due.drain(..) {
+                self.due(token, tick);
+            }
+        }
+    }
+
+    fn due(&mut self, token: u32, tick: Tick) {
+        match self.slots.get_mut(token as usize) {
+            Some(Slot::Stream(stream)) if stream.timer == tick => {
+                stream.timer = NEVER;
+                self.look(token);
+            }
+            Some(Slot::Waiting(waiting)) if waiting.timer == tick => {
+                waiting.timer = NEVER;
+                if self.now >= waiting.until {
+                    tracing::debug!("gave up a connection without a whole request");
+                    self.remove(token);
+                } else {
+                    waiting.timer = self.wheel.enter(token, waiting.until, NEVER);
+                }
+            }
+            // Put off, or of somebody who is gone.
+            _ => {}
+        }
+    }
+
+    /// Takes sockets that have come.
+    fn admit(&mut self) {
+        let arrived = std::mem::take(&mut *self.door.lock());
+        for arrival in arrived {
+            let entry = self.slots.vacant_entry();
+            let token = entry.key() as u32;
+            let until = self.now + if self.stopping { AT_STOP } else { HEADER_TIMEOUT };
+            entry.insert(Slot::Waiting(Box::new(Waiting::new(arrival, until))));
+            // The request is there already, more often than not.
+            self.read_head(token, true);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if event.token() == ALARM {
+            return;
+        }
+        // 32 bits are more than there can be descriptors.
+        let token = event.token().0 as u32;
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.readable(token);
+        }
+        if event.is_writable() {
+            self.writable(token);
+        }
+    }
+
+    fn readable(&mut self, token: u32) {
+        let is_there = match self.slots.get_mut(token as usize) {
+            None | Some(Slot::Between) => return,
+            Some(Slot::Waiting(_)) => return self.read_head(token, false),
+            Some(Slot::Opening(opening)) => opening.readable(&mut self.scratch),
+            Some(Slot::Stream(stream)) => stream.readable(&mut self.scratch),
+        };
+        if !is_there {
+            self.remove(token);
+        }
+    }
+
+    fn writable(&mut self, token: u32) {
+        let Some(Slot::Stream(stream)) = self.slots.get_mut(token as usize) else { return };
+        if stream.is_blocked() {
+            let served = stream.writable(self.now, self.settings.write_timeout);
+            self.served(token, served);
+        }
+    }
+
+    /// Lets a connection look for what it has to write.
+    fn look(&mut self, token: u32) {
+        match self.slots.get_mut(token as usize) {
+            Some(Slot::Stream(stream)) => {
+                let served = stream.serve(self.now, self.settings.write_timeout);
+                self.served(token, served);
+            }
+            Some(Slot::Opening(_)) => self.poll_answer(token),
+            Some(Slot::Waiting(_) | Slot::Between) | None => {}
+        }
+    }
+
+    pub(super) fn served(&mut self, token: u32, served: Served) {
+        match served {
+            Served::Until(at) => {
+                if let Some(Slot::Stream(stream)) = self.slots.get_mut(token as usize) {
+                    stream.timer = self.wheel.enter(token, at, stream.timer);
+                }
+            }
+            Served::More => self.again.push(token),
+            Served::Ended => self.end(token),
+            Served::Gone => self.remove(token),
+        }
+    }
+
+    /// Reads a request's head; `first`: the socket is not known to the system's events yet.
+    fn read_head(&mut self, token: u32, first: bool) {
+        let Some(Slot::Waiting(waiting)) = self.slots.get_mut(token as usize) else { return };
+        let request = match waiting.readable(&mut self.scratch, self.settings.is_stream) {
+            Said::Gone => return self.remove(token),
+            Said::Other => return self.hand_over(token, !first),
+            Said::Part => None,
+            Said::Stream(request) => Some(request),
+        };
+        if first && !self.register(token) {
+            return self.remove(token);
+        }
+        let Some(Slot::Waiting(waiting)) = self.slots.get_mut(token as usize) else { return };
+        let Some(request) = request else {
+            waiting.timer = self.wheel.enter(token, waiting.until, waiting.timer);
+            return;
+        };
+        let Some(Slot::Waiting(waiting)) = self.take(token) else { return };
+        let opening = waiting.open(request, &self.settings.router, &self.inbox, token);
+        self.put(token, Slot::Opening(Box::new(opening)));
+        self.poll_answer(token);
+    }
+}

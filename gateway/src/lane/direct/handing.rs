@@ -1,0 +1,115 @@
+//! How a socket comes to its next state: from head to answer, from answer to stream, to the other lane, or to its end.
+
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use axum::response::Response;
+use bytes::Bytes;
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use super::super::Carried;
+use super::super::hyper::Handed;
+use super::event_loop::EventLoop;
+use super::slot::Slot;
+use super::stream::Stream;
+use super::{Arrival, framing};
+
+impl EventLoop {
+    /// Asks the router for its answer, and sends it if it is there.
+    pub(super) fn poll_answer(&mut self, token: u32) {
+        let Some(Slot::Opening(opening)) = self.slots.get_mut(token as usize) else { return };
+        let Poll::Ready(answer) = opening.poll() else { return };
+        match answer.extensions().get::<Carried>().and_then(Carried::take) {
+            Some(connection) => {
+                let Some(Slot::Opening(mut opening)) = self.take(token) else { return };
+                let early = opening.early();
+                let Arrival { socket, place } = opening.arrival;
+                let mut stream = Box::new(Stream::new(socket, place, connection, opening.closes, early));
+                let head = framing::head(answer.into_parts().0, opening.closes);
+                let served = stream.open(head, self.now, self.settings.write_timeout);
+                self.put(token, Slot::Stream(stream));
+                self.served(token, served);
+            }
+            // Answers that are no streams are hyper's to write.
+            None => self.hand_over_with(token, Some(answer), true),
+        }
+    }
+
+    /// Gives a socket of which this lane wants nothing to the other one. `registered`: the system tells of it here.
+    pub(super) fn hand_over(&mut self, token: u32, registered: bool) {
+        self.hand_over_with(token, None, registered);
+    }
+
+    fn hand_over_with(&mut self, token: u32, answer: Option<Response>, registered: bool) {
+        let (arrival, read) = match self.forget(token) {
+            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.read),
+            Some(Slot::Opening(opening)) => (opening.arrival, opening.read),
+            Some(Slot::Stream(_) | Slot::Between) | None => return,
+        };
+        self.give_away(arrival, read, answer, registered);
+    }
+
+    /// A stream has ended: its socket may have another request.
+    pub(super) fn end(&mut self, token: u32) {
+        let Some(Slot::Stream(stream)) = self.forget(token) else { return };
+        let closes = stream.closes || self.stopping;
+        let (socket, place, early) = stream.into_parts();
+        if closes {
+            // What was written arrives before the end does.
+            let _ = socket.shutdown(Shutdown::Write);
+            return;
+        }
+        self.give_away(Arrival { socket, place }, early, None, true);
+    }
+
+    fn give_away(&mut self, arrival: Arrival, read: Vec<u8>, answer: Option<Response>, registered: bool) {
+        let Arrival { socket, place } = arrival;
+        if registered {
+            // Or it would go on telling of a descriptor that is another's.
+            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd())) {
+                return tracing::debug!(%error, "cannot give a socket to the other lane");
+            }
+        }
+        match tokio::net::TcpStream::from_std(TcpStream::from(socket)) {
+            Ok(stream) => self.settings.hyper.take(Handed { stream, place, read: Bytes::from(read), answer }),
+            Err(error) => tracing::error!(%error, "cannot give a socket to the other lane"),
+        }
+    }
+
+    /// Has the system tell of a socket. Returns whether it does.
+    pub(super) fn register(&mut self, token: u32) -> bool {
+        let Some(Slot::Waiting(waiting)) = self.slots.get(token as usize) else { return false };
+        let descriptor = waiting.arrival.socket.as_raw_fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let result = self.poll.registry().register(&mut SourceFd(&descriptor), Token(token as usize), interest);
+        if let Err(error) = &result {
+            tracing::error!(%error, "cannot have events of a socket");
+        }
+        result.is_ok()
+    }
+
+    /// Closes a socket and ends what was on it.
+    pub(super) fn remove(&mut self, token: u32) {
+        self.forget(token);
+    }
+
+    fn forget(&mut self, token: u32) -> Option<Slot> {
+        let slot = self.slots.try_remove(token as usize)?;
+        self.door.held.fetch_sub(1, Ordering::Relaxed);
+        Some(slot)
+    }
+
+    /// What is in a slot, until `put` puts something there.
+    pub(super) fn take(&mut self, token: u32) -> Option<Slot> {
+        self.slots.get_mut(token as usize).map(|slot| std::mem::replace(slot, Slot::Between))
+    }
+
+    pub(super) fn put(&mut self, token: u32, state: Slot) {
+        if let Some(slot) = self.slots.get_mut(token as usize) {
+            *slot = state;
+        }
+    }
+}

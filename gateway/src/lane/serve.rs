@@ -1,0 +1,66 @@
+//! A port and its lanes, from the first socket to the last.
+
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accept::{Lanes, accept_all};
+use super::direct::{DirectLane, DirectSettings};
+use super::hyper::HyperLane;
+
+/// How a port treats its sockets.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneSettings {
+    /// A socket that takes nothing for so long is closed.
+    pub write_timeout: Duration,
+    /// Sockets at a time; more wait to be accepted.
+    pub max_sockets: usize,
+    /// `None`: the hyper lane serves everything.
+    pub direct: Option<DirectPort>,
+}
+
+/// What the direct lane of a port has to know.
+#[derive(Debug, Clone, Copy)]
+pub struct DirectPort {
+    /// Event loops, a thread each; at least one.
+    pub loops: usize,
+    /// Knows the paths of event streams.
+    pub is_stream: fn(&str) -> bool,
+}
+
+/// Serves `router` until `stop`, then lets requests under way finish and takes no new ones. Connections of the hyper lane run
+/// in `tasks`, and the loops of the direct lane hold it until their last connection has ended: wait for all of them there.
+///
+/// # Errors
+/// Those of the system at the start, and a loop that has ended by itself.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: LaneSettings,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let LaneSettings { write_timeout, max_sockets, direct } = settings;
+    let hyper = HyperLane::new(router.clone(), write_timeout, tasks, stop.clone());
+    let Some(DirectPort { loops, is_stream }) = direct else {
+        return accept_all(listener, Lanes { direct: None, hyper }, max_sockets, stop).await;
+    };
+    let settings = DirectSettings { loops, router, is_stream, write_timeout, hyper: hyper.clone(), stop: stop.clone() };
+    let (direct, ended) = DirectLane::start(&settings)?;
+    let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper }, max_sockets, stop.clone());
+    tokio::pin!(ended);
+    tokio::select! {
+        accepted = accepting => {
+            accepted?;
+            ended.await;
+        }
+        () = &mut ended => if !stop.is_cancelled() {
+            return Err(io::Error::other("an event loop has ended"));
+        },
+    }
+    Ok(())
+}
