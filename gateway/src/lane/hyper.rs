@@ -126,6 +126,8 @@ async fn drive(
     let mut stopping = false;
     let result = loop {
         tokio::select! {
+            // The connection first: at a stop, a request that was read already is answered.
+            biased;
             result = connection.as_mut() => break result,
             () = given_up.as_mut() => return tracing::debug!(?peer, "gave up a silent or stalled connection"),
             () = stop.cancelled(), if !stopping => {

@@ -221,20 +221,21 @@ impl EventLoop {
         }
         // 32 bits are more than there can be descriptors.
         let token = event.token().0 as u32;
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.readable(token);
+        let closed = event.is_read_closed() || event.is_error();
+        if event.is_readable() || closed {
+            self.readable(token, closed);
         }
         if event.is_writable() {
             self.writable(token);
         }
     }
 
-    fn readable(&mut self, token: u32) {
+    fn readable(&mut self, token: u32, closed: bool) {
         let is_there = match self.slots.get_mut(token as usize) {
             None | Some(Slot::Between) => return,
             Some(Slot::Waiting(_)) => return self.read_head(token, false),
-            Some(Slot::Opening(opening)) => opening.readable(&mut self.scratch),
-            Some(Slot::Stream(stream)) => stream.readable(&mut self.scratch),
+            Some(Slot::Opening(opening)) => opening.readable(&mut self.scratch, closed),
+            Some(Slot::Stream(stream)) => stream.readable(&mut self.scratch, closed),
         };
         if !is_there {
             self.remove(token);

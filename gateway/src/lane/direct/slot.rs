@@ -118,8 +118,8 @@ impl Opening {
         })
     }
 
-    /// Reads what the client sends meanwhile. Returns whether it is there.
-    pub(super) fn readable(&mut self, scratch: &mut [u8]) -> bool {
+    /// Reads what the client sends meanwhile. Returns whether it is there; `closed`: the system says that nothing more comes.
+    pub(super) fn readable(&mut self, scratch: &mut [u8], closed: bool) -> bool {
         while self.read.len() - self.head_length < MAX_HEAD {
             match read(&mut self.arrival, scratch) {
                 Ok(Some(0)) | Err(_) => return false,
@@ -127,7 +127,7 @@ impl Opening {
                 Ok(None) => return true,
             }
         }
-        true
+        !closed
     }
 
     /// The bytes behind the head.

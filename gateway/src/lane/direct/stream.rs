@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
+use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::framing::{BODY_END, CHUNK_END, ChunkSize};
 use super::wheel::{NEVER, Tick};
-use crate::connection::{CloseReason, Connection, Next};
+use crate::connection::{CloseReason, Connection, Next, Pieces};
 
 /// Writes of one connection before others have their turn: one that is given much of the past holds nobody up.
 const WRITES: usize = 8;
+/// Pieces of a write that take no allocation.
+const FEW: usize = 8;
 /// What is kept of requests that a client sends while its stream is open; more waits in its system.
 const MAX_EARLY: usize = 64 << 10;
 
@@ -74,7 +77,7 @@ impl Stream {
     pub(super) fn open(&mut self, head: Vec<u8>, now: Instant, write_timeout: Duration) -> Served {
         self.connection.wakeup().looks();
         match self.connection.next(now) {
-            Next::Write(data) => match self.write(head, data, now) {
+            Next::Write(data) => match self.write(head, &data, now) {
                 Ok(()) => self.serve(now, write_timeout),
                 Err(error) => self.failed(&error),
             },
@@ -95,7 +98,7 @@ impl Stream {
                 return Served::Ended;
             }
             let written = match self.connection.next(now) {
-                Next::Write(data) => self.write(Vec::new(), data, now),
+                Next::Write(data) => self.write(Vec::new(), &data, now),
                 Next::Wait(until) => return Served::Until(until),
                 Next::End => self.write_end(now),
             };
@@ -119,13 +122,14 @@ impl Stream {
         self.rare.as_ref().is_some_and(|rare| !rare.unsent.is_empty())
     }
 
-    /// Reads what the client sends: the next request, or that it is gone. Returns whether it is there.
-    pub(super) fn readable(&mut self, scratch: &mut [u8]) -> bool {
+    /// Reads what the client sends: the next request, or that it is gone. Returns whether it is there; `closed`: the system says
+    /// that nothing more comes.
+    pub(super) fn readable(&mut self, scratch: &mut [u8], closed: bool) -> bool {
         loop {
             let room = MAX_EARLY - self.rare.as_ref().map_or(0, |rare| rare.early.len()).min(MAX_EARLY);
             if room == 0 {
                 // More waits in its system, and is read when the stream has ended.
-                return true;
+                return !closed;
             }
             let most = room.min(scratch.len());
             match self.socket.read(&mut scratch[..most]) {
@@ -147,16 +151,19 @@ impl Stream {
     }
 
     /// One chunk, by one call of the system, behind `head`.
-    fn write(&mut self, head: Vec<u8>, data: Bytes, now: Instant) -> io::Result<()> {
+    fn write(&mut self, head: Vec<u8>, data: &Pieces, now: Instant) -> io::Result<()> {
         let size = ChunkSize::new(data.len());
-        let pieces = [head.as_slice(), size.as_bytes(), &data, CHUNK_END];
-        let all: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let sent = send(&self.socket, &pieces.map(IoSlice::new))?;
-        if sent == all {
+        let mut pieces = SmallVec::<[IoSlice<'_>; FEW]>::new();
+        pieces.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
+        pieces.extend(data.pieces().iter().map(|piece| IoSlice::new(piece)));
+        pieces.push(IoSlice::new(CHUNK_END));
+        let sent = send(&self.socket, &pieces)?;
+        if sent == head.len() + size.as_bytes().len() + data.len() + CHUNK_END.len() {
             return Ok(());
         }
-        let pieces = [head.into(), Bytes::copy_from_slice(size.as_bytes()), data, Bytes::from_static(CHUNK_END)];
-        self.keep(pieces, sent, now);
+        let before = [Bytes::from(head), Bytes::copy_from_slice(size.as_bytes())];
+        let end = [Bytes::from_static(CHUNK_END)];
+        self.keep(before.into_iter().chain(data.pieces().iter().cloned()).chain(end), sent, now);
         Ok(())
     }
 
