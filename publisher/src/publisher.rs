@@ -2,7 +2,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`links`] | the pool of connections, each fit for use or gone |
+//! | [`links`] | the pool of connections, each fit for use or gone; and which way a publish takes |
+//! | [`line`] | the one connection that small publishes share |
 //! | [`library`] | how the functions are called, and loading them again where they are gone |
 //! | [`failure`] | what an error of Redis means: for the caller, for the connection, for another try |
 //! | [`item`] | one event on its way: its command, its answer |
@@ -18,6 +19,7 @@ mod failure;
 mod history;
 mod item;
 mod library;
+mod line;
 mod links;
 mod listening;
 mod pipeline;
@@ -39,7 +41,8 @@ use self::links::Links;
 use self::listening::Listening;
 use crate::{Event, Publication, Publish, PublishError, Receipt};
 
-/// Publishes events to Redis. Cheap to clone; clones share their connections, of which there are 16 at most.
+/// Publishes events to Redis. Cheap to clone; clones share their connections, of which there are 17 at most: one for
+/// all small publishes, which are written together, and a pool for the rest.
 ///
 /// ```
 /// use publisher::{Event, Publisher};

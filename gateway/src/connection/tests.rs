@@ -59,24 +59,24 @@ impl World {
 
     /// The same, with something that happens between attaching and opening.
     fn open_while(&mut self, channels: &[&str], request: &Request, meanwhile: impl FnOnce(&mut Self)) -> Connection {
-        self.open_by(Arc::new(Wakeup::default()), channels, request, meanwhile)
+        self.open_by(&Arc::new(Wakeup::default()), channels, request, meanwhile)
     }
 
     /// The same for one that is woken by `wakeup`.
     fn open_by(
         &mut self,
-        wakeup: Arc<Wakeup>,
+        wakeup: &Arc<Wakeup>,
         channels: &[&str],
         request: &Request,
         meanwhile: impl FnOnce(&mut Self),
     ) -> Connection {
-        let attached = channels.iter().map(|name| self.hub.attach(&channel(name), &wakeup).unwrap()).collect();
+        let attached = channels.iter().map(|name| self.hub.attach(&channel(name), wakeup).unwrap()).collect();
         meanwhile(self);
         self.answer();
         let place = self.gate.enter().unwrap();
         let guard = || Guard::open(Arc::new(ConnectionMetrics::new(Lane::Hyper)), place);
         let rng = fastrand::Rng::with_seed(7);
-        Connection::open(&self.hub, &self.settings, &wakeup, attached, request, guard, rng).unwrap()
+        Connection::open(&self.hub, &self.settings, wakeup, attached, request, guard, rng).unwrap()
     }
 
     /// The broker's answers to what the hub wants.

@@ -51,6 +51,12 @@ impl Inbox {
         std::mem::swap(&mut *self.lock(), calls);
     }
 
+    /// Whether more than `most` channels wait.
+    #[must_use]
+    pub fn is_crowded(&self, most: usize) -> bool {
+        self.lock().rounds.len() > most
+    }
+
     /// Tells all connections of the loop to end, each at a moment of its own choice until `until`.
     pub fn close(&self, until: Instant) {
         // The first word stands.
@@ -84,6 +90,12 @@ impl Inbox {
 }
 
 impl Round {
+    /// Whether it goes through the same connections as `other`.
+    #[must_use]
+    pub fn is_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.local, &other.local)
+    }
+
     /// Appends up to `limit` connections of the loop of `inbox` to `tokens`. Returns whether there may be more.
     pub fn next(&mut self, inbox: &Arc<Inbox>, tokens: &mut Vec<u32>, limit: usize) -> bool {
         let begins = self.next == 0;

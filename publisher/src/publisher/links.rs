@@ -1,21 +1,27 @@
-//! The pool of connections. One is lent to one call at a time, fit for use, and is gone once anything on it went wrong.
+//! The connections. One of the pool is lent to one call at a time, fit for use, and is gone once anything on it went wrong.
+//! Small publishes share one that is not of the pool, the [line](super::line).
+//!
+//! The pool asks a connection by PING whether it is there each time that it lends it (deadpool-redis knows no other way).
+//! What takes one is large or rare, so that this round trip does not show.
 
 use std::time::Duration;
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, QueueMode, Runtime, Timeouts};
-use redis::Cmd;
 use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisResult, Value};
 use shared::redis::{Client, ClientError, describe};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
+use super::line::{self, Line, Place};
 
-/// Connections that one publisher opens at most. Redis has one thread: more would not make it faster, and each holds
+/// Connections that one publisher opens at most, beside the line. Redis has one thread: more would not make it faster, and each holds
 /// memory there.
 const MAX_LINKS: usize = 16;
 
 pub(super) struct Links {
     pool: Pool,
+    line: Line,
     connect_timeout: Duration,
     /// Deadline of a call.
     timeout: Duration,
@@ -43,7 +49,23 @@ impl Links {
             // It cannot fail with a runtime.
             .map_err(|error| ClientError::Url(error.to_string()))?;
         let (connect_timeout, timeout) = (client.settings().connect_timeout, client.settings().command_timeout);
-        Ok(Self { pool, connect_timeout, timeout })
+        let line = Line::new(client, timeout);
+        Ok(Self { pool, line, connect_timeout, timeout })
+    }
+
+    /// The way that so many commands of so many bytes take. The failure is one before anything was sent. `once`: they
+    /// cannot be repeated.
+    pub(super) async fn way(
+        &self,
+        commands: usize,
+        bytes: usize,
+        once: bool,
+        deadline: Instant,
+    ) -> Result<Way<'_>, Failure> {
+        if commands <= line::MAX_COMMANDS && bytes <= line::MAX_BYTES {
+            return Ok(Way::Together(self.line.place(bytes, once, deadline).await?, &self.pool));
+        }
+        Ok(Way::Alone(self.lend(deadline).await?, &self.line))
     }
 
     /// When a call that begins now has to be over.
@@ -108,6 +130,50 @@ impl Link {
         }
         if failure.is_elsewhere {
             let _ = self.pool.retain(|_, _| false);
+        }
+    }
+}
+
+/// How one pipeline of publishes gets to Redis.
+pub(super) enum Way<'a> {
+    /// On the line, with those of other calls. Beside it the pool, whose connections lead to the same server.
+    Together(Place<'a>, &'a Pool),
+    /// On a connection of its own. Beside it the line.
+    Alone(Link, &'a Line),
+}
+
+impl Way<'_> {
+    /// The commands' answers, or why there are none; then nobody knows what was carried out.
+    pub(super) async fn send(
+        &mut self,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<RedisResult<Value>>, Failure> {
+        let link = match self {
+            Self::Together(place, _) => return place.send(commands, deadline).await,
+            Self::Alone(link, _) => link,
+        };
+        match timeout_at(deadline, commands.query_async(link.connection())).await {
+            Ok(answers) => answers.map_err(|error| Failure::of(&error)),
+            Err(_) => Err(Failure::late()),
+        }
+    }
+
+    /// As [`Link::end`].
+    pub(super) fn end(self, failure: &Failure) {
+        match self {
+            Self::Together(place, pool) => {
+                place.give_up(failure);
+                if failure.is_elsewhere {
+                    let _ = pool.retain(|_, _| false);
+                }
+            }
+            Self::Alone(link, line) => {
+                if failure.is_elsewhere {
+                    line.forget();
+                }
+                link.end(failure);
+            }
         }
     }
 }

@@ -15,13 +15,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::{Pipeline, RedisError, RedisResult, Value};
+use redis::{Pipeline, RedisError, RedisResult, Value, from_redis_value};
 use shared::channel::Channel;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::failure::{Failure, no_outcome};
 use super::item::Item;
-use super::links::Link;
+use super::links::Way;
 use super::{Inner, library};
 use crate::{Publication, PublishError, Receipt};
 
@@ -107,19 +107,20 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
     if open.is_empty() {
         return Ok(());
     }
-    let mut link = inner.links.lend(deadline).await?;
+    let bytes = open.iter().map(|item| item.bytes()).sum();
+    let once = open.iter().any(|item| !item.is_durable());
+    let mut way = inner.links.way(open.len(), bytes, once, deadline).await?;
     let loaded = inner.library.current();
     let mut commands = Pipeline::with_capacity(open.len());
     open.iter().for_each(|item| _ = commands.add_command(item.command(&loaded.functions)));
-    let answers = match timeout_at(deadline, commands.ignore_errors().query_async(link.connection())).await {
-        Ok(Ok(answers)) => answers,
-        Ok(Err(error)) => return Err(broken(link, &mut open, Failure::of(&error))),
-        Err(_) => return Err(broken(link, &mut open, Failure::late())),
+    let answers = match way.send(commands.ignore_errors(), deadline).await {
+        Ok(answers) => answers,
+        Err(failure) => return Err(broken(way, &mut open, failure)),
     };
     let taken = take(&mut open, answers, inner.keys.partitions());
     if !taken.ours.is_empty() {
         let channels: Vec<&str> = taken.ours.iter().map(|place| open[*place].key()).collect();
-        let counts = count_receivers(&mut link, &channels, deadline).await;
+        let counts = count_receivers(&mut way, &channels, deadline).await;
         for place in taken.ours {
             let count = counts.get(open[place].key()).copied();
             if let Some(Ok(receipt)) = &mut open[place].outcome {
@@ -128,7 +129,7 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
         }
     }
     if let Some(breaking) = &taken.breaking {
-        link.end(breaking);
+        way.end(breaking);
     }
     let Some(failure) = taken.failure else { return Ok(()) };
     if failure.no_functions {
@@ -143,8 +144,8 @@ pub(super) async fn load_again(inner: &Inner, missed: &library::Loaded, deadline
 }
 
 /// Nobody knows what was carried out. A durable event can be sent again, for its key; an ephemeral one cannot.
-fn broken(link: Link, open: &mut [&mut Item], failure: Failure) -> Failure {
-    link.end(&failure);
+fn broken(way: Way<'_>, open: &mut [&mut Item], failure: Failure) -> Failure {
+    way.end(&failure);
     for item in open.iter_mut().filter(|item| !item.is_durable()) {
         item.outcome = Some(Err(failure.error.clone()));
     }
@@ -196,13 +197,11 @@ fn take(open: &mut [&mut Item], answers: Vec<RedisResult<Value>>, partitions: u1
 
 /// Gateway nodes with somebody on each of `channels` (names in Redis). What cannot be had is left out: the events are
 /// published all the same.
-async fn count_receivers(link: &mut Link, channels: &[&str], deadline: Instant) -> HashMap<String, u64> {
-    let mut count = redis::cmd("PUBSUB");
-    count.arg("NUMSUB").arg(channels);
-    match timeout_at(deadline, count.query_async(link.connection())).await {
-        Ok(Ok(counts)) => counts,
-        _ => HashMap::new(),
-    }
+async fn count_receivers(way: &mut Way<'_>, channels: &[&str], deadline: Instant) -> HashMap<String, u64> {
+    let mut count = redis::pipe();
+    count.cmd("PUBSUB").arg("NUMSUB").arg(channels).ignore_errors();
+    let answer = way.send(&count, deadline).await.ok().and_then(|mut answers| answers.pop()?.ok());
+    answer.and_then(|answer| from_redis_value(answer).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

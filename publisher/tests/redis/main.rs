@@ -7,6 +7,7 @@ mod broken;
 mod cancel;
 mod errors;
 mod history;
+mod line;
 mod lost_answers;
 mod receipts;
 mod support;

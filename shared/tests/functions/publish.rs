@@ -176,6 +176,31 @@ async fn an_entry_that_somebody_else_added_is_the_previous_one() {
 }
 
 #[tokio::test]
+async fn more_channels_than_are_remembered_go_on_where_they_were() {
+    everywhere(async |place| {
+        // The text remembers 4,096, and forgets all of them at once.
+        let names: Vec<_> = (0..4_500).map(|i| format!("sse:{i}")).collect();
+        let mut latest: Vec<Option<String>> = vec![None; names.len()];
+        for _ in 0..3 {
+            for (names, latest) in names.chunks(500).zip(latest.chunks_mut(500)) {
+                let calls: Vec<_> = names.iter().map(|name| place.call("sse_publish", &[name], &["x"])).collect();
+                for (answer, latest) in place.run_all(&calls).await.into_iter().zip(latest) {
+                    *latest = Some(redis::from_redis_value::<(String, u64)>(answer).unwrap().0);
+                }
+            }
+        }
+        for (name, latest) in names.iter().zip(latest).step_by(97) {
+            let entries = place.entries(name).await;
+            let previous: Vec<_> = entries.iter().map(|(_, fields)| String::from_utf8_lossy(&fields[0].1)).collect();
+            assert_eq!(previous, ["0-0", entries[0].0.as_str(), entries[1].0.as_str()], "{name}");
+            assert_eq!(latest.as_ref(), Some(&entries[2].0));
+            assert_eq!(place.stored(&name.replace(':', ".last:")).await, latest);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn history_keeps_so_many_entries_or_a_block_more() {
     // Redis takes whole blocks off a stream, of 100 entries by default.
     everywhere(async |place| {

@@ -73,7 +73,7 @@ fn whoever_is_on_a_loop_is_told_of_every_event() {
         let on = usize::from(number % 3 == 0);
         let token = u32::try_from(loops[on].len()).unwrap();
         let wakeup = Arc::new(Wakeup::on_loop(inboxes[on].clone(), token));
-        loops[on].push(world.open_by(wakeup, &["a"], &Request::default(), |_| {}));
+        loops[on].push(world.open_by(&wakeup, &["a"], &Request::default(), |_| {}));
     }
     let read = AtomicU64::new(0);
     std::thread::scope(|scope| {

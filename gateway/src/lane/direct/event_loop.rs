@@ -12,6 +12,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::super::hyper::HEADER_TIMEOUT;
+use super::rest::Rest;
 use super::slot::{Said, Slot, Waiting};
 use super::stream::Served;
 use super::wheel::{NEVER, Tick, Wheel};
@@ -22,6 +23,8 @@ use crate::hub::{Calls, Inbox, Round};
 pub(super) const ALARM: Token = Token(usize::MAX);
 /// Connections that look before the loop sees to its sockets and timers again.
 const SLICE: usize = 256;
+/// More channels than that wait: they do not get fewer by waiting.
+const MANY: usize = 16;
 /// Events that the system tells at a time.
 const EVENTS: usize = 1_024;
 /// Read at a time.
@@ -37,8 +40,13 @@ pub(super) struct EventLoop {
     /// By token. A token may be called for when it is somebody else's by now: looking does no harm.
     pub(super) slots: Slab<Slot>,
     wheel: Wheel,
-    /// Ways through the connections of a channel that are not at their end.
+    /// Ways through the connections of a channel that have not begun.
     rounds: VecDeque<Round>,
+    /// Those that have, and are not at their end.
+    begun: VecDeque<Round>,
+    /// What came for channels of `begun`: it waits for the next rest, so that one pass serves all of it.
+    later: Vec<Round>,
+    rest: Rest,
     /// Connections that have more to write.
     again: Vec<u32>,
     /// All connections are to end: the next one that has to look for its moment, until each of them has.
@@ -65,6 +73,9 @@ impl EventLoop {
             slots: Slab::new(),
             wheel: Wheel::new(now),
             rounds: VecDeque::new(),
+            begun: VecDeque::new(),
+            later: Vec::new(),
+            rest: Rest::default(),
             again: Vec::new(),
             closing: None,
             closes: false,
@@ -80,9 +91,11 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.now = Instant::now();
-            self.take_calls();
-            self.admit();
-            self.go_round();
+            if self.rest.is_over(self.now) {
+                self.take_calls();
+                self.admit();
+                self.go_round();
+            }
             self.close_some();
             self.call_due();
             if self.is_over() {
@@ -104,11 +117,16 @@ impl EventLoop {
 
     /// How long it may sleep: not at all while there is something to do.
     fn sleeps(&mut self) -> Option<Duration> {
-        let busy = !self.rounds.is_empty() || !self.again.is_empty() || self.closing.is_some();
-        if busy || !self.door.alarm.falls_asleep() {
-            return Some(Duration::ZERO);
-        }
-        self.wheel.next().map(|at| at.saturating_duration_since(Instant::now()))
+        let busy = !self.rounds.is_empty() || !self.begun.is_empty() || !self.again.is_empty();
+        let (now, timer) = (Instant::now(), self.wheel.next());
+        let inbox = &self.inbox;
+        let until = match self.rest.until(now, || busy || inbox.is_crowded(MANY)) {
+            _ if self.closing.is_some() => return Some(Duration::ZERO),
+            Some(until) => Some(timer.map_or(until, |timer| timer.min(until))),
+            None if busy || !self.later.is_empty() || !self.door.alarm.falls_asleep() => return Some(Duration::ZERO),
+            None => timer,
+        };
+        until.map(|until| until.saturating_duration_since(now))
     }
 
     fn is_over(&mut self) -> bool {
@@ -133,7 +151,14 @@ impl EventLoop {
     fn take_calls(&mut self) {
         let mut calls = Calls::default();
         self.inbox.take(&mut calls);
-        self.rounds.extend(calls.rounds);
+        let worked = !calls.rounds.is_empty() || !calls.tokens.is_empty() || !self.later.is_empty();
+        for round in std::mem::take(&mut self.later).into_iter().chain(calls.rounds) {
+            let goes_on = self.begun.iter().any(|begun| begun.is_of(&round));
+            if goes_on { self.later.push(round) } else { self.rounds.push_back(round) }
+        }
+        if worked {
+            self.rest.works(self.now);
+        }
         if !self.closes && self.inbox.closing().is_some() {
             (self.closes, self.closing) = (true, Some(0));
         }
@@ -146,20 +171,31 @@ impl EventLoop {
     /// turn behind the others.
     fn go_round(&mut self) {
         let mut left = SLICE;
-        while let Some(mut round) = self.rounds.pop_front() {
-            let mut tokens = std::mem::take(&mut self.tokens);
-            if round.next(&self.inbox, &mut tokens, left) {
-                self.rounds.push_back(round);
-            }
-            left = left.saturating_sub(tokens.len().max(1));
-            for token in tokens.drain(..) {
-                self.look(token);
-            }
-            self.tokens = tokens;
-            if left == 0 {
-                return;
-            }
+        while left > 0
+            && let Some(round) = self.begun.pop_front()
+        {
+            left = left.saturating_sub(self.go_on(round, left));
         }
+        let mut left = SLICE;
+        while left > 0
+            && let Some(round) = self.rounds.pop_front()
+        {
+            left = left.saturating_sub(self.go_on(round, left));
+        }
+    }
+
+    /// Lets up to `most` connections of a round look. Returns what that counts for.
+    fn go_on(&mut self, mut round: Round, most: usize) -> usize {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        if round.next(&self.inbox, &mut tokens, most) {
+            self.begun.push_back(round);
+        }
+        let count = tokens.len().max(1);
+        for token in tokens.drain(..) {
+            self.look(token);
+        }
+        self.tokens = tokens;
+        count
     }
 
     /// Has some of the connections choose their moment to end.
@@ -205,6 +241,9 @@ impl EventLoop {
     /// Takes sockets that have come.
     fn admit(&mut self) {
         let arrived = std::mem::take(&mut *self.door.lock());
+        if !arrived.is_empty() {
+            self.rest.works(self.now);
+        }
         for arrival in arrived {
             let entry = self.slots.vacant_entry();
             let token = entry.key() as u32;

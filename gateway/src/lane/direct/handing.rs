@@ -29,7 +29,7 @@ impl EventLoop {
                 let Arrival { socket, place } = opening.arrival;
                 let mut stream = Box::new(Stream::new(socket, place, connection, opening.closes, early));
                 let head = framing::head(answer.into_parts().0, opening.closes);
-                let served = stream.open(head, self.now, self.settings.write_timeout);
+                let served = stream.open(&head, self.now, self.settings.write_timeout);
                 self.put(token, Slot::Stream(stream));
                 self.served(token, served);
             }

@@ -14,6 +14,7 @@ mod event_loop;
 mod framing;
 mod handing;
 mod head;
+mod rest;
 mod slot;
 mod stream;
 mod wheel;

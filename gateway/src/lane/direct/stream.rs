@@ -72,10 +72,10 @@ impl Stream {
     }
 
     /// Writes the answer's head together with what the connection says first.
-    pub(super) fn open(&mut self, head: Vec<u8>, now: Instant, write_timeout: Duration) -> Served {
+    pub(super) fn open(&mut self, head: &[u8], now: Instant, write_timeout: Duration) -> Served {
         self.connection.wakeup().looks();
         match self.connection.next(now) {
-            Next::Write(data) => match self.write(head, data, now) {
+            Next::Write(data) => match self.write(head, &data, now) {
                 Ok(()) => self.serve(now, write_timeout),
                 Err(error) => self.failed(&error),
             },
@@ -96,7 +96,7 @@ impl Stream {
                 return Served::Ended;
             }
             let written = match self.connection.next(now) {
-                Next::Write(data) => self.write(Vec::new(), data, now),
+                Next::Write(data) => self.write(&[], &data, now),
                 Next::Wait(until) => return Served::Until(until),
                 Next::End => self.write_end(now),
             };
@@ -149,18 +149,18 @@ impl Stream {
     }
 
     /// One chunk, by one call of the system, behind `head`.
-    fn write(&mut self, head: Vec<u8>, data: Pieces, now: Instant) -> io::Result<()> {
+    fn write(&mut self, head: &[u8], data: &Pieces, now: Instant) -> io::Result<()> {
         let size = ChunkSize::new(data.len());
         let data = data.pieces();
         let mut all: SmallVec<[IoSlice<'_>; 8]> = SmallVec::with_capacity(data.len() + 3);
-        all.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
+        all.extend([IoSlice::new(head), IoSlice::new(size.as_bytes())]);
         all.extend(data.iter().map(|piece| IoSlice::new(piece)));
         all.push(IoSlice::new(CHUNK_END));
         let sent = send(&self.socket, &all)?;
         if sent == all.iter().map(|piece| piece.len()).sum::<usize>() {
             return Ok(());
         }
-        let before = [Bytes::copy_from_slice(&head), Bytes::copy_from_slice(size.as_bytes())];
+        let before = [Bytes::copy_from_slice(head), Bytes::copy_from_slice(size.as_bytes())];
         let pieces = before.into_iter().chain(data.iter().cloned()).chain([Bytes::from_static(CHUNK_END)]);
         self.keep(pieces, sent, now);
         Ok(())

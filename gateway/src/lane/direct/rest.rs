@@ -1,0 +1,84 @@
+//! A loop that has worked rests before it looks for what is new: for as long as it worked, 1 ms at least.
+//!
+//! What comes meanwhile is served together. A channel with a thousand listeners and a thousand events a second then costs a
+//! write of many events for each of them, rather than a write for each event; and ten thousand channels with an event now and
+//! then cost one wake-up for several. The first event after a quiet time waits for nothing. Sockets and timers are seen to
+//! while a loop rests.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shortest rest: what waking up costs is worth it.
+const LEAST: Duration = Duration::from_millis(1);
+/// Longest: nobody is to notice.
+const MOST: Duration = Duration::from_millis(8);
+
+/// Owned by its loop.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Since when it works; `None` when it has not found anything to do.
+    since: Option<Instant>,
+    /// Until when it rests.
+    until: Option<Instant>,
+}
+
+impl Rest {
+    /// Something was found to do.
+    pub(super) fn works(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Whether it is to look for what is new.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        if self.until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.until = None;
+        true
+    }
+
+    /// Until when it rests, from now on if it has worked; `None` where there was nothing to do, or is too much (`crowded`).
+    pub(super) fn until(&mut self, now: Instant, crowded: impl FnOnce() -> bool) -> Option<Instant> {
+        let since = if self.until.is_some() || crowded() { None } else { self.since.take() };
+        if let Some(since) = since {
+            self.until = Some(now + now.saturating_duration_since(since).clamp(LEAST, MOST));
+        }
+        self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(begin: Instant, ms: u64) -> Instant {
+        begin + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn rests_as_long_as_it_worked_within_bounds() {
+        let begin = Instant::now();
+        for (worked, rests) in [(0, 1), (3, 3), (100, 8)] {
+            let mut rest = Rest::default();
+            rest.works(begin);
+            let end = after(begin, worked);
+            assert_eq!(rest.until(end, || false), Some(after(end, rests)));
+            assert!(!rest.is_over(after(end, rests - 1)));
+            assert_eq!(rest.until(after(end, rests - 1), || true), Some(after(end, rests)), "it has begun");
+            assert!(rest.is_over(after(end, rests)));
+            assert_eq!(rest.until(after(end, rests), || false), None, "nothing came");
+        }
+    }
+
+    #[test]
+    fn who_did_nothing_or_has_too_much_does_not_rest() {
+        let (mut rest, now) = (Rest::default(), Instant::now());
+        assert!(rest.is_over(now));
+        assert_eq!(rest.until(now, || false), None);
+        rest.works(now);
+        assert_eq!(rest.until(after(now, 5), || true), None);
+        assert!(rest.is_over(after(now, 5)));
+        assert_eq!(rest.until(after(now, 6), || false), Some(after(now, 12)), "it has worked since");
+    }
+}
