@@ -90,6 +90,24 @@ chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, LANES=dire
 	cargo build --release --locked -p gateway -p chaos
 	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
 
+# The gateway is built by itself: together, it would get features of libraries that only the naive server wants.
+define build-bench
+@command -v redis-server >/dev/null || { echo "redis-server is missing: make setup" >&2; exit 1; }
+cargo build --release --locked -p gateway
+cargo build --release --locked -p loadtest
+endef
+
+.PHONY: bench
+bench: ## Measure the gateway beside two baselines, an hour; QUICK=1 in ten minutes, ROWS=broadcast,memory some of it
+	$(build-bench)
+	target/release/sse-bench $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS))
+
+N ?= 1000000
+.PHONY: million
+million: ## Open N=1000000 event streams on this machine, or as many as its memory holds, with an event for each
+	$(build-bench)
+	target/release/sse-bench million --connections $(N)
+
 .PHONY: deny
 deny: ## Check dependencies: advisories, licences, bans, sources
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::flag_values::{channel_name, channel_prefix, content_type, payload, phase, rate, redis_key, share, watched};
 use crate::target::{CHANNEL, PublishTarget, UrlTemplate};
 
 /// Data of one event, in bytes: a marker has to fit, and gateways take at most 64 KiB.
 const SIZE_BYTES: std::ops::RangeInclusive<i64> = crate::verify::MARKER_MAX_BYTES as i64..=64 * 1024;
-/// Longest accepted phase.
-const MAX_PHASE: Duration = Duration::from_secs(24 * 3_600);
-/// Events per second over all channels.
-const MAX_RATE: f64 = 1_000_000.0;
 
 // Lines of at most 78 columns, which no terminal that shows the options at all will wrap.
 const EXAMPLES: &str = "\
@@ -314,86 +311,6 @@ impl Args {
         }
         Ok(())
     }
-}
-
-fn phase(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text).map_err(|error| format!("{error} (for example 500ms, 10s or 2m)"))?;
-    if duration > MAX_PHASE {
-        return Err("longer than the limit of 24h".to_owned());
-    }
-    Ok(duration)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "not a number of events per second".to_owned())?;
-    // Not a number is in no range either.
-    if !(0.0..=MAX_RATE).contains(&rate) {
-        return Err(format!("not within 0 to {MAX_RATE} events per second"));
-    }
-    Ok(rate)
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if !(0.0..=1.0).contains(&share) {
-        return Err("not within 0 to 1".to_owned());
-    }
-    Ok(share)
-}
-
-fn channel_prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 64 {
-        return Err(format!("has {} bytes, not 1 to 64", text.len()));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte)) {
-        return Err("may hold letters, digits, '-', '.', '_' and ':' only".to_owned());
-    }
-    if text.starts_with("sse.") {
-        return Err("must not begin with sse., which gateways keep for themselves".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn channel_name(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 256 {
-        return Err(format!("has {} bytes, not 1 to 256", text.len()));
-    }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("must not hold white space or control characters".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn redis_key(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 256 {
-        return Err(format!("has {} bytes, not 1 to 256", text.len()));
-    }
-    Ok(text.to_owned())
-}
-
-fn payload(text: &str) -> Result<String, String> {
-    if !text.contains("{data}") && !text.contains("{json}") {
-        return Err("must hold {data} or {json}: without it no event can be told from another".to_owned());
-    }
-    if text.len() > 4_096 {
-        return Err(format!("has {} bytes, the limit is 4096", text.len()));
-    }
-    Ok(text.to_owned())
-}
-
-fn content_type(text: &str) -> Result<String, String> {
-    let value = http::HeaderValue::from_str(text);
-    value.map(|_| text.to_owned()).map_err(|_| "is not the value of a header".to_owned())
-}
-
-fn watched(text: &str) -> Result<(String, u32), String> {
-    let (name, pid) = text.split_once('=').ok_or("is not NAME=PID, for example redis=123")?;
-    let pid: u32 = pid.parse().ok().filter(|pid| *pid > 0).ok_or("has a PID that is not a number above 0")?;
-    if name.is_empty() {
-        return Err("lacks the name, for example redis=123".to_owned());
-    }
-    Ok((name.to_owned(), pid))
 }
 
 #[cfg(test)]

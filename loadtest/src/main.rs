@@ -6,6 +6,7 @@
 mod args;
 mod clock;
 mod endpoint;
+mod flag_values;
 mod fleet;
 mod latency;
 mod layout;

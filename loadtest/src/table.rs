@@ -30,8 +30,7 @@ pub(crate) fn table(report: &Report) -> String {
         table.server(server);
     }
     for (name, watched) in &report.watched {
-        let [before, open, end] =
-            [watched.rss_before_kib, watched.rss_open_kib, watched.rss_end_kib].map(|kib| number(kib));
+        let [before, open, end] = [watched.rss_before_kib, watched.rss_open_kib, watched.rss_end_kib].map(number);
         table.row("watched", format!("{name}: resident {before} KiB before, {open} open, {end} at the end"));
     }
     table.scenarios(report);

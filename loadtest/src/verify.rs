@@ -80,11 +80,6 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Number of acknowledged events: each connection of the channel must receive every one of them.
-    pub(crate) fn acknowledged(&self) -> u64 {
-        self.attempted - self.unsure.len() as u64
-    }
-
     /// Number of acknowledged sequences in `from..to`.
     fn acknowledged_within(&self, from: u64, to: u64) -> u64 {
         if from >= to {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use memchr::memmem;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -103,6 +104,14 @@ impl<'a> Payload<'a> {
         }
     }
 
+    /// Whether `payload` closes its channel. Most say nothing of an end, by which they are known without being read.
+    #[must_use]
+    pub fn ends(payload: &[u8]) -> bool {
+        // JSON may write the letters of a key as escapes.
+        let says = |what: &[u8]| memmem::find(payload, what).is_some();
+        (says(b"\"end\"") || says(b"\\u00")) && Payload::parse(payload).is_end()
+    }
+
     /// Whether it closes its channel.
     #[must_use]
     pub fn is_end(&self) -> bool {
@@ -177,6 +186,21 @@ mod tests {
         assert!(Payload::parse(br#"{"end":true}"#).is_end());
         assert!(!Payload::parse(br#"{"end":false}"#).is_end());
         assert!(!Payload::parse(b"end").is_end());
+        for payload in [
+            r#"{"end":true}"#,
+            r#"{"end":false}"#,
+            r#"{ "data": 1, "\u0065nd" : true }"#,
+            r#"{"e\u006Ed":true}"#,
+            r#"{"\u0065\u006e\u0064":true}"#,
+            r#"{"data":"\"end\":true"}"#,
+            r#"{"data":{"end":true}}"#,
+            r#"{"end":true,"end":false}"#,
+            "end",
+            "",
+        ] {
+            assert_eq!(Payload::ends(payload.as_bytes()), Payload::parse(payload.as_bytes()).is_end(), "{payload}");
+        }
+        assert!(Payload::ends(br#"{"\u0065nd":true}"#));
     }
 
     #[test]
@@ -231,6 +255,7 @@ mod tests {
         #[test]
         fn any_bytes_at_all(payload in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = Payload::parse(&payload).to_event();
+            prop_assert_eq!(Payload::ends(&payload), Payload::parse(&payload).is_end());
         }
     }
 }

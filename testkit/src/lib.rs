@@ -1,7 +1,8 @@
 //! What the tests of several crates share: real servers that they start, our own binaries, and patience without sleeping.
 //!
-//! For tests, and for `chaos`, which is one: nothing that is shipped may depend on it, and it depends on no crate of ours. It
-//! must not start anything that outlives its test, nor use a port or folder that is not its own.
+//! For tests, and for `chaos` and `sse-bench`, which start what tests start: nothing that is shipped may depend on it, and it
+//! depends on no crate of ours. It must not start anything that outlives its test, nor use a port or folder that is not its
+//! own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // what fails here is to fail the test
 
 mod binary;

@@ -1,7 +1,8 @@
 //! The embedded broker: positions, history, expiry, `end` and idempotency as on Redis, in the memory of one process.
 //!
 //! One lock over all of it, and messages are passed on while it is held: that is what makes a publish one step, and its
-//! order the order in which connections see it. Nothing outlives the process; the next one has another epoch.
+//! order the order in which connections see it. They are woken after it. Nothing outlives the process; the next one has
+//! another epoch.
 
 mod cancels;
 mod channels;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::cancels::Cancels;
 use self::history::{History, Size};
 use super::{
-    Between, Broker, BrokerError, Entry, Interest, InterestQueue, Join, Message, Partition, Sink, Snapshot, Stamp,
+    Between, Broker, BrokerError, Entry, Interest, InterestQueue, Join, Message, Partition, Sink, Snapshot, Stamp, Wake,
 };
 
 /// There is only one partition here.
@@ -127,8 +128,10 @@ impl MemoryBroker {
         let now = (self.now)();
         let mut state = self.lock();
         if publication.ephemeral {
-            let receivers =
-                state.deliver(Message { channel: channel.clone(), payload: publication.payload, stamp: None });
+            let message = Message { channel: channel.clone(), payload: publication.payload, stamp: None };
+            let (receivers, wake) = state.deliver(message);
+            drop(state);
+            call(wake);
             return Ok(Receipt { position: None, cursor: None, receivers, duplicate: false });
         }
         state.expire(channel, now);
@@ -152,7 +155,9 @@ impl MemoryBroker {
         state.told_full &= channels.max(once_keys) > self.limits.max_keys / 10 * 9;
         let message = state.append(channel, publication, now, self.limits.max_bytes);
         let position = state.clock;
-        let receivers = state.deliver(message);
+        let (receivers, wake) = state.deliver(message);
+        drop(state);
+        call(wake);
         Ok(self.receipt(position, receivers, false))
     }
 
@@ -168,7 +173,10 @@ impl MemoryBroker {
             Interest::Subscribe { channel, generation } => {
                 state.interest.insert(channel.clone());
                 let snapshot = state.snapshot(&channel, now);
-                if let Some(sink) = &state.sink {
+                let sink = state.sink.clone();
+                // What is published from now on may be passed on before the following is said; see `Sink::live`.
+                drop(state);
+                if let Some(sink) = sink {
                     // Everything up to here was passed on, and who comes back with a cursor need not wait to be believed.
                     sink.barrier(PARTITION, snapshot.clock);
                     // There are no sessions here, so nothing was seen before.
@@ -185,8 +193,10 @@ impl MemoryBroker {
         let now = (self.now)();
         let mut state = self.lock();
         state.raise_clock(now);
-        if let Some(sink) = &state.sink {
-            sink.barrier(PARTITION, state.clock);
+        let (sink, clock) = (state.sink.clone(), state.clock);
+        drop(state);
+        if let Some(sink) = sink {
+            sink.barrier(PARTITION, clock);
         }
     }
 
@@ -206,7 +216,7 @@ impl MemoryBroker {
 impl State {
     /// Gives `publication` its position and puts it into the history. The message says the same to the connections.
     fn append(&mut self, channel: &Channel, publication: Publication, now: u64, max_bytes: usize) -> Message {
-        let ended = Payload::parse(&publication.payload).is_end();
+        let ended = Payload::ends(&publication.payload);
         let history = self.channels.entry(channel.clone()).or_default();
         let previous = history.last_position();
         let position = self.clock.max(previous).advance(now);
@@ -222,15 +232,13 @@ impl State {
         Message { channel: channel.clone(), payload: publication.payload, stamp: Some(stamp) }
     }
 
-    /// Passes `message` on if the hub wants it; the answer counts nodes, and there is one.
-    fn deliver(&self, message: Message) -> u64 {
+    /// Passes `message` on if the hub wants it. The answer counts nodes, of which there is one, and says how to wake those
+    /// who read it once the lock is free: there may be ten thousand.
+    fn deliver(&self, message: Message) -> (u64, Option<Wake>) {
         let wanted = self.interest.contains(&message.channel);
         match &self.sink {
-            Some(sink) if wanted => {
-                sink.message(message);
-                1
-            }
-            _ => 0,
+            Some(sink) if wanted => (1, sink.append(message)),
+            _ => (0, None),
         }
     }
 
@@ -353,12 +361,20 @@ impl Broker for MemoryBroker {
             let mut snapshot = state.snapshot(channel, now);
             snapshot.entries =
                 state.channels.get(channel).map(|history| history.newest(between, limit)).unwrap_or_default();
-            if let Some(sink) = &state.sink {
-                sink.barrier(PARTITION, state.clock);
+            let (sink, clock) = (state.sink.clone(), state.clock);
+            drop(state);
+            if let Some(sink) = sink {
+                sink.barrier(PARTITION, clock);
             }
             Ok(snapshot)
         }
         .boxed()
+    }
+}
+
+fn call(wake: Option<Wake>) {
+    if let Some(wake) = wake {
+        wake();
     }
 }
 

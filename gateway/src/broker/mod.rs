@@ -136,6 +136,9 @@ pub enum Join {
     Hole(Gap),
 }
 
+/// Wakes those who have something to read. Until it is called they may find that by themselves.
+pub type Wake = Box<dyn FnOnce() + Send>;
+
 /// What a broker tells. Calls are short and never wait; those of one partition come in order.
 pub trait Sink: Send + Sync + 'static {
     /// A session of `partition` begins: whatever follows belongs to `epoch`.
@@ -154,6 +157,13 @@ pub trait Sink: Send + Sync + 'static {
 
     /// An event on a channel that is subscribed.
     fn message(&self, message: Message);
+
+    /// The same in two steps, for a broker that says it under a lock of its own: the event has come when this returns, and those
+    /// who read it are woken by what is returned, once no lock is held.
+    fn append(&self, message: Message) -> Option<Wake> {
+        self.message(message);
+        None
+    }
 
     /// The session of `partition` is over: nothing of it comes any more, and no channel is live, until the next
     /// [`session`](Self::session). Never said of a broker that lives in this process.

@@ -12,16 +12,19 @@ const LATE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Leave {
-    /// Its lifetime is over then.
-    expires: Option<Instant>,
-    /// Its moment of the drain; `None` while the node is not stopping.
-    drains: Option<Instant>,
+    /// It has to end then: when its lifetime is over, or at its moment of the drain where that is earlier.
+    at: Option<Instant>,
+    /// Which of the two.
+    reason: CloseReason,
+    /// The moment of the drain was chosen: the node is stopping.
+    drains: bool,
 }
 
 impl Leave {
     pub(super) fn new(now: Instant, max_lifetime: Option<Duration>, rng: &mut fastrand::Rng) -> Self {
         let lifetime = max_lifetime.map(|most| most.mul_f64(0.8 + 0.2 * rng.f64()));
-        Self { expires: lifetime.and_then(|lifetime| now.checked_add(lifetime)), drains: None }
+        let at = lifetime.and_then(|lifetime| now.checked_add(lifetime));
+        Self { at, reason: CloseReason::Lifetime, drains: false }
     }
 
     /// Why it has to end at `now`, if it has to. `closing`: the node is, until then.
@@ -31,14 +34,15 @@ impl Leave {
         closing: Option<Instant>,
         rng: &mut fastrand::Rng,
     ) -> Option<CloseReason> {
-        if let Some(until) = closing {
-            let window = until.saturating_duration_since(now);
-            let moment = *self.drains.get_or_insert_with(|| now + window.mul_f64(rng.f64()));
-            if now >= moment {
-                return Some(CloseReason::Drain);
+        if let Some(until) = closing
+            && !std::mem::replace(&mut self.drains, true)
+        {
+            let moment = now + until.saturating_duration_since(now).mul_f64(rng.f64());
+            if self.at.is_none_or(|at| moment < at) {
+                (self.at, self.reason) = (Some(moment), CloseReason::Drain);
             }
         }
-        self.expires.is_some_and(|expires| now >= expires).then_some(CloseReason::Lifetime)
+        self.at.is_some_and(|at| now >= at).then_some(self.reason)
     }
 
     /// Whether it should have ended a while ago.
@@ -48,7 +52,7 @@ impl Leave {
 
     /// When it has to be asked again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.drains.into_iter().chain(self.expires).min()
+        self.at
     }
 }
 

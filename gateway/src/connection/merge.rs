@@ -41,8 +41,8 @@ pub(super) fn ready(readers: &[Reader], parts: &mut [Part]) -> Result<Batch, Lag
     let mut found = Found { batch: Batch::default(), bound: None, sources: 0 };
     let (mut durable, mut ephemeral) = (Vec::new(), Vec::new());
     for (number, reader) in readers.iter().enumerate() {
-        let part = &mut parts[reader.part];
-        let after = reader.joined().filter(|_| !part.held).map(|joined| joined.through.max(part.at.position));
+        let part = &mut parts[reader.part()];
+        let after = reader.through(part.at.position).filter(|_| !part.held);
         let look = Look { after, watermark: part.watermark, life: part.life, limit: BATCH };
         let peek = reader.subscription.peek(look, &mut durable, &mut ephemeral)?;
         if !peek.live || after.is_none() {
@@ -59,7 +59,7 @@ pub(super) fn ready(readers: &[Reader], parts: &mut [Part]) -> Result<Batch, Lag
     }
     let Found { mut batch, bound, sources } = found;
     if parts.iter().any(|part| part.held) {
-        batch.events.retain(|ready| ready.event.cursor().is_none() || !parts[readers[ready.reader].part].held);
+        batch.events.retain(|ready| ready.event.cursor().is_none() || !parts[readers[ready.reader].part()].held);
     }
     if sources > 1 {
         // Stable: events of one source stay in its order.

@@ -8,12 +8,14 @@
 //! log (`merge`). Nothing is kept of what was written.
 
 mod close;
+mod follow;
 mod guard;
 mod join;
 mod keep_alive;
 mod leave;
 mod merge;
 mod opening;
+mod pieces;
 mod resume;
 mod write;
 
@@ -23,6 +25,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::cursor::{Cursor, CursorPart};
 use shared::event_stream::encode;
+use shared::position::Position;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 pub use self::close::CloseReason;
@@ -33,6 +37,7 @@ pub use self::keep_alive::KeepAliveSettings;
 use self::leave::Leave;
 use self::merge::{Batch, Source};
 pub use self::opening::{Greeting, jittered_retry};
+pub use self::pieces::Pieces;
 pub use self::resume::{Resume, is_over};
 use self::write::Write;
 use crate::hub::encoded::Format;
@@ -71,21 +76,25 @@ pub struct Request {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Write this, then ask again.
-    Write(Bytes),
+    Write(Pieces),
     /// Nothing to say before this time, unless woken.
     Wait(Instant),
     /// End the stream.
     End,
 }
 
+/// One partition is the rule, and so is one channel.
+type Parts = SmallVec<[Part; 1]>;
+type Readers = SmallVec<[Reader; 1]>;
+
 /// The state machine. Dropping it detaches it from its channels and uncounts it.
 pub struct Connection {
     hub: Arc<Hub>,
     settings: Arc<ConnectionSettings>,
     wakeup: Arc<Wakeup>,
-    readers: Vec<Reader>,
+    readers: Readers,
     /// The partitions of its channels, by number.
-    parts: Vec<Part>,
+    parts: Parts,
     format: Format,
     keep_alive: KeepAlive,
     leave: Leave,
@@ -94,7 +103,9 @@ pub struct Connection {
     rng: fastrand::Rng,
     guard: Guard,
     /// What comes before any event; `None` once it was written.
-    opening: Option<Bytes>,
+    opening: Option<Box<Bytes>>,
+    /// It has come to all its channels, and had everything when it looked properly: see [`follow`].
+    follows: bool,
     /// Nothing is left to write.
     ended: bool,
 }
@@ -135,7 +146,8 @@ impl Connection {
             keep_alive: KeepAlive::new(now, &settings.keep_alive, &mut rng),
             leave: Leave::new(now, settings.max_lifetime, &mut rng),
             joining_since: None,
-            opening: Some(opening),
+            opening: Some(Box::new(opening)),
+            follows: false,
             ended: false,
             format: request.format,
             rng,
@@ -157,23 +169,31 @@ impl Connection {
     /// What the lane is to do at `now`.
     pub fn next(&mut self, now: Instant) -> Next {
         if let Some(bytes) = self.opening.take() {
-            return Next::Write(bytes);
+            return Next::Write((*bytes).into());
         }
         if self.ended {
             return Next::End;
         }
         let leaving = self.leave.is_due(now, self.wakeup.closing(), &mut self.rng);
+        if self.follows
+            && leaving.is_none()
+            && now < self.keep_alive.due()
+            && let Some(next) = self.follow(now)
+        {
+            return next;
+        }
+        self.follows = false;
         let said = join::advance(&self.hub, &mut self.parts, &mut self.readers, now);
         if !said.is_empty() {
             return self.say(now, said);
         }
         if self.is_stuck(now) {
-            return self.end(CloseReason::Join, Bytes::new());
+            return self.end(CloseReason::Join, Pieces::default());
         }
         self.look();
         loop {
             let Ok(batch) = merge::ready(&self.readers, &mut self.parts) else {
-                return self.end(CloseReason::Slow, Bytes::new());
+                return self.end(CloseReason::Slow, Pieces::default());
             };
             let (bytes, complete) = self.write(&batch);
             if let Some(reason) = leaving.filter(|_| complete || self.leave.is_late(now)) {
@@ -190,12 +210,16 @@ impl Connection {
         }
         if self.close_joins() {
             self.put_off(now);
-            return Next::Write(self.id_block());
+            return Next::Write(self.id_block().into());
         }
         if self.readers.iter().all(|reader| reader.ended) && self.parts.iter().all(Part::is_settled) {
-            return self.end(CloseReason::Ended, Bytes::new());
+            return self.end(CloseReason::Ended, Pieces::default());
         }
         if now < self.keep_alive.due() {
+            self.follows = self.comes_to_rest();
+            if self.follows {
+                self.joining_since = None;
+            }
             return Next::Wait(self.wait_until(now));
         }
         self.put_off(now);
@@ -228,11 +252,11 @@ impl Connection {
     }
 
     /// Takes what fits into one write. Returns it, and whether that was all there is.
-    fn write(&mut self, batch: &Batch) -> (Bytes, bool) {
+    fn write(&mut self, batch: &Batch) -> (Pieces, bool) {
         let mut out = Write::default();
         let (mut taken, mut delivered, mut oldest) = (0, 0, None);
         for ready in &batch.events {
-            if out.len() >= MAX_WRITE {
+            if out.is_full() {
                 break;
             }
             taken += 1;
@@ -240,7 +264,7 @@ impl Connection {
             if let Source::Ephemeral(index) = ready.source {
                 reader.subscription.take(index);
             } else if let Some(at) = event.cursor() {
-                let part = &mut self.parts[reader.part];
+                let part = &mut self.parts[reader.part()];
                 if at.position <= reader.told(part.at.position) {
                     continue;
                 }
@@ -254,11 +278,11 @@ impl Connection {
             if event.cursor().is_some() && self.parts.len() > 1 {
                 out.push_with_id(event.fields(self.format), &render(&self.parts));
             } else {
-                out.push(event.block(self.format));
+                out.push(event.block(self.format).clone());
             }
         }
         for reader in &mut self.readers {
-            reader.replayed(self.parts[reader.part].at.position);
+            reader.follows(self.parts[reader.part()].at.position);
         }
         self.guard.metrics().delivered(delivered, oldest);
         (out.finish(), taken == batch.events.len() && !batch.more)
@@ -272,12 +296,12 @@ impl Connection {
             if !part.joining || part.held {
                 continue;
             }
-            let Some(promised) = join::promised(index, &self.readers) else { continue };
+            let Some(promised) = join::promised(index, part.at.position, &self.readers) else { continue };
             if promised <= part.watermark {
-                (part.joining, part.awaits) = (false, None);
+                (part.joining, part.awaits) = (false, Position::ZERO);
                 moved |= part.raise_to_watermark();
-            } else if part.awaits != Some(promised) {
-                part.awaits = Some(promised);
+            } else if part.awaits != promised {
+                part.awaits = promised;
                 self.hub.wake_at(part.partition, promised, &self.wakeup);
             }
         }
@@ -323,16 +347,17 @@ impl Connection {
     }
 
     /// Writes `last`, says when to come back, where the client is to come back, and ends.
-    fn end(&mut self, reason: CloseReason, last: Bytes) -> Next {
+    fn end(&mut self, reason: CloseReason, mut last: Pieces) -> Next {
         self.guard.set_reason(reason);
         self.ended = true;
         if reason == CloseReason::Ended {
             return Next::End;
         }
-        let mut bytes = Vec::from(last);
+        let mut bytes = Vec::with_capacity(16);
         encode::retry(&mut bytes, jittered_retry(self.settings.retry, &mut self.rng));
         encode::end(&mut bytes);
-        Next::Write(bytes.into())
+        last.push(bytes.into());
+        Next::Write(last)
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::event_stream::encode;
+use smallvec::SmallVec;
 
 use super::join::{Part, Reader};
 use super::resume::Resume;
-use super::{ConnectionSettings, NotLive, Request};
+use super::{ConnectionSettings, NotLive, Parts, Readers, Request};
 use crate::broker::Partition;
 use crate::hub::{Hub, Subscription};
 
@@ -26,14 +27,15 @@ pub(super) fn attach(
     hub: &Arc<Hub>,
     subscriptions: Vec<Subscription>,
     resume: &Resume,
-) -> Result<(Vec<Part>, Vec<Reader>), NotLive> {
-    let mut numbers: Vec<Partition> = subscriptions.iter().map(Subscription::partition).collect();
+) -> Result<(Parts, Readers), NotLive> {
+    let mut numbers: SmallVec<[Partition; 1]> = subscriptions.iter().map(Subscription::partition).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let parts = numbers.iter().map(|number| Part::new(hub, *number, resume)).collect::<Option<_>>().ok_or(NotLive)?;
     let reader = |subscription: Subscription| {
         let part = numbers.binary_search(&subscription.partition()).unwrap_or_default();
-        Reader::new(subscription, part, resume)
+        // There are no more of them than there are partitions.
+        Reader::new(subscription, Partition::try_from(part).unwrap_or_default(), resume)
     };
     Ok((parts, subscriptions.into_iter().map(reader).collect()))
 }
@@ -42,7 +44,7 @@ pub(super) fn attach(
 pub(super) fn begin_now(hub: &Hub, parts: &mut [Part], readers: &mut [Reader]) -> Result<(), NotLive> {
     for (index, part) in parts.iter_mut().enumerate() {
         let mut begin = hub.watermark(part.partition);
-        for reader in readers.iter().filter(|reader| reader.part == index) {
+        for reader in readers.iter().filter(|reader| reader.part() == index) {
             let live = reader.subscription.live().filter(|live| live.life == part.life).ok_or(NotLive)?;
             begin = begin.max(live.clock);
         }
@@ -52,10 +54,10 @@ pub(super) fn begin_now(hub: &Hub, parts: &mut [Part], readers: &mut [Reader]) -
             return Err(NotLive);
         }
         part.joining = false;
-        for reader in readers.iter_mut().filter(|reader| reader.part == index) {
+        for reader in readers.iter_mut().filter(|reader| reader.part() == index) {
             // One from before the beginning is nobody's.
             reader.subscription.new_hole();
-            reader.begin(begin);
+            reader.begin(begin, begin);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod epochs;
 mod model;
 mod reads;
 mod resume;
+mod size;
 mod threads;
 
 use std::sync::Arc;
@@ -58,7 +59,17 @@ impl World {
 
     /// The same, with something that happens between attaching and opening.
     fn open_while(&mut self, channels: &[&str], request: &Request, meanwhile: impl FnOnce(&mut Self)) -> Connection {
-        let wakeup = Arc::new(Wakeup::default());
+        self.open_by(Arc::new(Wakeup::default()), channels, request, meanwhile)
+    }
+
+    /// The same for one that is woken by `wakeup`.
+    fn open_by(
+        &mut self,
+        wakeup: Arc<Wakeup>,
+        channels: &[&str],
+        request: &Request,
+        meanwhile: impl FnOnce(&mut Self),
+    ) -> Connection {
         let attached = channels.iter().map(|name| self.hub.attach(&channel(name), &wakeup).unwrap()).collect();
         meanwhile(self);
         self.answer();
@@ -105,9 +116,9 @@ fn at(ms: u64) -> Position {
 /// Everything that is to be written at `now`.
 fn written(connection: &mut Connection, now: Instant) -> String {
     let mut out = Vec::new();
-    while let Next::Write(bytes) = connection.next(now) {
-        assert!(!bytes.is_empty());
-        out.extend_from_slice(&bytes);
+    while let Next::Write(pieces) = connection.next(now) {
+        assert!(pieces.pieces().iter().all(|piece| !piece.is_empty()));
+        out.extend_from_slice(&pieces.into_bytes());
     }
     String::from_utf8(out).unwrap()
 }

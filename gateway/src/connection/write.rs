@@ -7,6 +7,13 @@ use shared::continuity::Gap;
 use shared::cursor::CursorPart;
 use shared::event_stream::encode;
 
+use super::MAX_WRITE;
+use super::pieces::Pieces;
+
+/// Pieces of a write, of which an event has one or two: a connection that is not told what they are holds no more than their
+/// addresses, and a socket takes so many in one call.
+const MAX_PIECES: usize = 128;
+
 /// `sse.gap`: events of `channel` can no longer be had; it is complete again after `end`. It carries no `id:`, since other
 /// channels may still have events to come from before that.
 pub(super) fn gap(out: &mut Vec<u8>, channel: &Channel, gap: Gap, end: CursorPart) {
@@ -23,41 +30,36 @@ pub(super) fn gap(out: &mut Vec<u8>, channel: &Channel, gap: Gap, end: CursorPar
     encode::end(out);
 }
 
-/// One write: the shared bytes of a single event as they are, or several in one piece.
+/// One write as it grows: the shared bytes of events as they are.
 #[derive(Default)]
 pub(super) struct Write {
-    first: Option<Bytes>,
-    rest: Vec<u8>,
+    pieces: Pieces,
+    bytes: usize,
 }
 
 impl Write {
-    pub(super) fn len(&self) -> usize {
-        self.first.as_ref().map_or(0, Bytes::len) + self.rest.len()
+    /// Whether another event is to wait for the next write.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= MAX_WRITE || self.pieces.pieces().len() >= MAX_PIECES
     }
 
-    pub(super) fn push(&mut self, block: &Bytes) {
-        match &self.first {
-            None if self.rest.is_empty() => self.first = Some(block.clone()),
-            _ => self.own(block.len()).extend_from_slice(block),
+    pub(super) fn push(&mut self, block: Bytes) {
+        self.bytes += block.len();
+        self.pieces.push(block);
+    }
+
+    /// The fields are shared, the cursor is this connection's own.
+    pub(super) fn push_with_id(&mut self, fields: Bytes, id: &str) {
+        let mut end = Vec::with_capacity(id.len() + 8);
+        encode::id(&mut end, id);
+        encode::end(&mut end);
+        if !fields.is_empty() {
+            self.push(fields);
         }
+        self.push(end.into());
     }
 
-    pub(super) fn push_with_id(&mut self, fields: &[u8], id: &str) {
-        let out = self.own(fields.len() + id.len() + 8);
-        out.extend_from_slice(fields);
-        encode::id(out, id);
-        encode::end(out);
-    }
-
-    fn own(&mut self, more: usize) -> &mut Vec<u8> {
-        if let Some(first) = self.first.take() {
-            self.rest.reserve(first.len() + more);
-            self.rest.extend_from_slice(&first);
-        }
-        &mut self.rest
-    }
-
-    pub(super) fn finish(self) -> Bytes {
-        self.first.unwrap_or_else(|| self.rest.into())
+    pub(super) fn finish(self) -> Pieces {
+        self.pieces
     }
 }

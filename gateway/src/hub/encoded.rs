@@ -87,11 +87,20 @@ impl Encoded {
         &self.of(format).bytes
     }
 
+    /// The same, if that needs no encoding any more.
+    #[must_use]
+    pub fn encoded(&self, format: Format) -> Option<&Bytes> {
+        match format {
+            Format::Plain => Some(&self.plain.bytes),
+            Format::Json => self.json.get().map(|block| &block.bytes),
+        }
+    }
+
     /// The block up to where `id:` stands: whoever takes this adds the rest.
     #[must_use]
-    pub fn fields(&self, format: Format) -> &[u8] {
+    pub fn fields(&self, format: Format) -> Bytes {
         let block = self.of(format);
-        &block.bytes[..block.fields]
+        block.bytes.slice(..block.fields)
     }
 
     /// Where a durable event stands.
@@ -215,7 +224,7 @@ mod tests {
     fn durable_has_an_id_and_it_comes_last() {
         let event = encoded(r#"{"event":"n","data":"x"}"#, true);
         assert_eq!(text(&event, Format::Plain), "event: n\ndata: x\nid: 5-1_abcde\n\n");
-        assert_eq!(event.fields(Format::Plain), b"event: n\ndata: x\n");
+        assert_eq!(event.fields(Format::Plain), "event: n\ndata: x\n");
         assert!(event.is_envelope());
     }
 

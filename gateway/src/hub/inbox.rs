@@ -96,3 +96,6 @@ impl Round {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

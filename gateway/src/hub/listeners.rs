@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::channel::LocalChannel;
 use super::inbox::Inbox;
@@ -12,58 +13,107 @@ use super::wakeup::Wakeup;
 const BATCH: usize = 64;
 
 /// Part of a channel's state. An entry is made by `Hub::attach` and ends with its `Subscription`.
+///
+/// Most channels have one connection, on an event loop: that one takes no allocation.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    /// Connections that tasks of their own drive.
-    tasks: Slab<Arc<Wakeup>>,
+    /// Connections that tasks of their own drive; `None` before the first.
+    tasks: Option<Box<Slab<Arc<Wakeup>>>>,
     /// Those on event loops; a loop without any is not in it.
-    loops: Vec<OnLoop>,
+    loops: SmallVec<[OnLoop; 1]>,
 }
 
 #[derive(Debug)]
 struct OnLoop {
     inbox: Arc<Inbox>,
     /// By what its loop knows them.
-    tokens: Slab<u32>,
+    tokens: Tokens,
     /// The loop has been told, and has not begun to go through them.
     called: bool,
 }
 
+/// Tokens by keys, which stay the same while others come and go.
+#[derive(Debug)]
+enum Tokens {
+    /// Its key is 0.
+    One(u32),
+    Many(Box<Slab<u32>>),
+}
+
+impl Tokens {
+    /// Returns its key.
+    fn insert(&mut self, token: u32) -> usize {
+        if let Self::One(first) = *self {
+            let mut tokens = Slab::with_capacity(2);
+            tokens.insert(first);
+            *self = Self::Many(Box::new(tokens));
+        }
+        match self {
+            Self::One(_) => 0,
+            Self::Many(tokens) => tokens.insert(token),
+        }
+    }
+
+    /// Returns whether none is left.
+    fn remove(&mut self, key: usize) -> bool {
+        match self {
+            Self::One(_) => true,
+            Self::Many(tokens) => {
+                tokens.try_remove(key);
+                tokens.is_empty()
+            }
+        }
+    }
+
+    fn get(&self, key: usize) -> Option<u32> {
+        match self {
+            Self::One(token) => (key == 0).then_some(*token),
+            Self::Many(tokens) => tokens.get(key).copied(),
+        }
+    }
+
+    /// All keys are below it.
+    fn end(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(tokens) => tokens.capacity(),
+        }
+    }
+}
+
 impl Listeners {
     pub(super) fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.loops.is_empty()
+        self.tasks.as_ref().is_none_or(|tasks| tasks.is_empty()) && self.loops.is_empty()
     }
 
     /// Returns the key by which to remove it.
     pub(super) fn insert(&mut self, wakeup: &Arc<Wakeup>) -> usize {
-        let Some((inbox, token)) = wakeup.on() else { return self.tasks.insert(wakeup.clone()) };
+        let Some((inbox, token)) = wakeup.on() else {
+            return self.tasks.get_or_insert_default().insert(wakeup.clone());
+        };
         if let Some(on_loop) = self.find(inbox) {
             return on_loop.tokens.insert(token);
         }
-        // Most channels have one connection: no room for others until they come.
-        let mut tokens = Slab::with_capacity(1);
-        let key = tokens.insert(token);
-        self.loops.reserve_exact(1);
-        self.loops.push(OnLoop { inbox: inbox.clone(), tokens, called: false });
-        key
+        self.loops.push(OnLoop { inbox: inbox.clone(), tokens: Tokens::One(token), called: false });
+        0
     }
 
     pub(super) fn remove(&mut self, wakeup: &Arc<Wakeup>, key: usize) {
         let Some((inbox, _)) = wakeup.on() else {
-            self.tasks.try_remove(key);
+            if let Some(tasks) = &mut self.tasks {
+                tasks.try_remove(key);
+            }
             return;
         };
         let Some(index) = self.loops.iter().position(|on_loop| Arc::ptr_eq(&on_loop.inbox, inbox)) else { return };
-        let on_loop = &mut self.loops[index];
-        on_loop.tokens.try_remove(key);
-        if on_loop.tokens.is_empty() {
+        if self.loops[index].tokens.remove(key) {
             self.loops.swap_remove(index);
         }
     }
 
     /// Every connection that a task drives, and one wakeup for each loop: enough to close all.
     pub(super) fn for_closing(&self) -> (Vec<Arc<Wakeup>>, Vec<Arc<Inbox>>) {
-        let tasks = self.tasks.iter().map(|(_, wakeup)| wakeup.clone()).collect();
+        let tasks = self.tasks.iter().flat_map(|tasks| tasks.iter()).map(|(_, wakeup)| wakeup.clone()).collect();
         (tasks, self.loops.iter().map(|on_loop| on_loop.inbox.clone()).collect())
     }
 
@@ -78,15 +128,13 @@ impl Listeners {
 
     /// Up to [`BATCH`] tasks from key `from` on, and the key behind them if there may be more.
     fn tasks(&self, from: usize) -> (Vec<Arc<Wakeup>>, Option<usize>) {
-        if self.tasks.is_empty() {
-            return (Vec::new(), None);
-        }
-        let (mut batch, mut key) = (Vec::with_capacity(BATCH.min(self.tasks.len())), from);
-        while batch.len() < BATCH && key < self.tasks.capacity() {
-            batch.extend(self.tasks.get(key).cloned());
+        let Some(tasks) = self.tasks.as_ref().filter(|tasks| !tasks.is_empty()) else { return (Vec::new(), None) };
+        let (mut batch, mut key) = (Vec::with_capacity(BATCH.min(tasks.len())), from);
+        while batch.len() < BATCH && key < tasks.capacity() {
+            batch.extend(tasks.get(key).cloned());
             key += 1;
         }
-        (batch, (key < self.tasks.capacity()).then_some(key))
+        (batch, (key < tasks.capacity()).then_some(key))
     }
 
     /// Up to `limit` tokens of the loop of `inbox` from key `from` on. Returns the key behind them if there may be more. With
@@ -103,10 +151,10 @@ impl Listeners {
         if begins {
             on_loop.called = false;
         }
-        let (end, mut key, mut left) = (on_loop.tokens.capacity(), from, limit);
+        let (end, mut key, mut left) = (on_loop.tokens.end(), from, limit);
         while left > 0 && key < end {
             if let Some(token) = on_loop.tokens.get(key) {
-                tokens.push(*token);
+                tokens.push(token);
                 left -= 1;
             }
             key += 1;

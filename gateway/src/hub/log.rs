@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use super::encoded::Encoded;
 
+/// How many of the newest events are looked at one by one before the log is searched.
+const NEAR: usize = 4;
+
 /// Bounds of each channel's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
@@ -78,6 +81,12 @@ impl Log {
         while old(self.ephemeral.front()) {
             self.drop_ephemeral();
         }
+        // Most channels are quiet most of the time: what a burst took is given back.
+        for events in [&mut self.durable, &mut self.ephemeral] {
+            if events.is_empty() && events.capacity() > 0 {
+                *events = VecDeque::new();
+            }
+        }
     }
 
     /// Forgets the durable events up to `floor`: whoever has not read that far finds that they have left.
@@ -108,8 +117,19 @@ impl Log {
         if position < self.floor {
             return None;
         }
-        let from = self.durable.partition_point(|event| event.order().position <= position);
+        let is_told = |event: &Arc<Encoded>| event.order().position <= position;
+        // Most who ask have all but the last.
+        let from = match self.durable.iter().rev().take(NEAR).position(is_told) {
+            Some(later) => self.durable.len() - later,
+            None => self.durable.partition_point(is_told),
+        };
         Some(self.durable.range(from..))
+    }
+
+    /// Whether somebody at `position`, with `next` as the next ephemeral event to take, has all of it.
+    #[must_use]
+    pub fn is_read(&self, position: Position, next: u64) -> bool {
+        next == self.end() && self.durable.back().is_none_or(|last| last.order().position <= position)
     }
 
     /// Index that the next ephemeral event will get.

@@ -16,7 +16,9 @@ mod sink;
 mod subscription;
 mod wakeup;
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Borrow;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,13 +39,15 @@ use self::log::LogLimits;
 use self::partition::PartitionState;
 pub use self::partition::{Health, Life};
 pub use self::replay::{Asked, Replay, ReplaySettings, Ticket};
-pub use self::subscription::{Lagged, Look, Peek, Subscription, all_live};
+pub use self::subscription::{Follow, Lagged, Look, Peek, Subscription, all_live};
 pub use self::wakeup::Wakeup;
 use crate::broker::{Broker, Interest, InterestQueue, Partition};
 use crate::metrics::HubMetrics;
 
 /// How often [`Hub::run`] looks for channels whose linger is over.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Places for lingering channels that stay when there are none: when a node's clients all go at once it takes many.
+const LINGERING_KEPT: usize = 1_024;
 /// How often it looks for old events in the logs.
 const TRIM_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -85,7 +89,7 @@ pub struct Hub {
 
 struct Table {
     /// Every channel that is subscribed, or is to be. Made by `attach`, removed by `sweep`.
-    channels: HashMap<Channel, Arc<LocalChannel>>,
+    channels: HashSet<ByName>,
     /// Channels that somebody left as the last one, in order of time. Some may have company again.
     lingering: VecDeque<(Instant, Arc<LocalChannel>)>,
     next_generation: u64,
@@ -94,6 +98,29 @@ struct Table {
     /// Set once by `close`: nobody attaches any more.
     closed: bool,
 }
+
+/// A channel in the table, found by its name, of which there is one copy.
+struct ByName(Arc<LocalChannel>);
+
+impl Borrow<Channel> for ByName {
+    fn borrow(&self) -> &Channel {
+        &self.0.channel
+    }
+}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.channel.hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.channel == other.0.channel
+    }
+}
+
+impl Eq for ByName {}
 
 /// The hub is closing; nobody attaches any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +138,7 @@ impl Hub {
         let (replays, replay_queue) = mpsc::unbounded_channel();
         let partitions = (0..keys.partitions()).map(|_| PartitionState::default()).collect();
         let table =
-            Table { channels: HashMap::new(), lingering: VecDeque::new(), next_generation: 1, interest, closed: false };
+            Table { channels: HashSet::new(), lingering: VecDeque::new(), next_generation: 1, interest, closed: false };
         let table = Mutex::new(table);
         let replay_queue = Mutex::new(Some(replay_queue));
         let hub =
@@ -129,13 +156,13 @@ impl Hub {
             return Err(Closed);
         }
         let local = match table.channels.get(channel) {
-            Some(local) => local.clone(),
+            Some(ByName(local)) => local.clone(),
             None => self.subscribe(&mut table, channel),
         };
         let mut state = local.lock();
         state.lingers_until = None;
         let key = state.listeners.insert(wakeup);
-        let (next, hole) = (state.log.end(), state.hole.number);
+        let (next, hole) = (state.log.end(), state.hole().number);
         drop(state);
         Ok(Subscription::new(self.clone(), local, wakeup.clone(), key, next, hole))
     }
@@ -209,7 +236,7 @@ impl Hub {
     pub fn close(&self, until: Instant) {
         let mut table = self.lock();
         table.closed = true;
-        let locals: Vec<_> = table.channels.values().cloned().collect();
+        let locals = table.all();
         drop(table);
         for local in locals {
             let (tasks, loops) = local.lock().listeners.for_closing();
@@ -257,16 +284,21 @@ impl Hub {
                 table.send(Interest::Unsubscribe { channel: local.channel.clone() });
             }
         }
+        if table.lingering.is_empty() && table.lingering.capacity() > LINGERING_KEPT {
+            table.lingering = VecDeque::new();
+        }
         set_count(&self.metrics.broker_subscriptions, table.channels.len());
     }
 
     fn trim(&self, now: Instant) {
         self.may_tell.store(true, Ordering::Relaxed);
-        let locals: Vec<_> = self.lock().channels.values().cloned().collect();
+        let locals = self.lock().all();
         for local in locals {
             let mut state = local.lock();
             state.log.trim(now, &self.settings.log);
-            state.replays.trim(now);
+            if let Some(replays) = &mut state.replays {
+                replays.trim(now);
+            }
         }
     }
 
@@ -274,7 +306,7 @@ impl Hub {
         let generation = table.next_generation;
         table.next_generation += 1;
         let local = Arc::new(LocalChannel::new(channel.clone(), self.keys.partition(channel), generation));
-        table.channels.insert(channel.clone(), local.clone());
+        table.channels.insert(ByName(local.clone()));
         table.send(Interest::Subscribe { channel: channel.clone(), generation });
         set_count(&self.metrics.broker_subscriptions, table.channels.len());
         local
@@ -295,7 +327,7 @@ impl Hub {
     }
 
     fn find(&self, channel: &Channel) -> Option<Arc<LocalChannel>> {
-        self.lock().channels.get(channel).cloned()
+        self.lock().channels.get(channel).map(|ByName(local)| local.clone())
     }
 
     fn partition(&self, partition: Partition) -> Option<&PartitionState> {
@@ -309,6 +341,10 @@ impl Hub {
 }
 
 impl Table {
+    fn all(&self) -> Vec<Arc<LocalChannel>> {
+        self.channels.iter().map(|ByName(local)| local.clone()).collect()
+    }
+
     fn send(&self, interest: Interest) {
         // A broker that is gone has stopped, and so will this node.
         let _ = self.interest.send(interest);

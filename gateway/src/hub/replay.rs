@@ -283,7 +283,7 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, all
     let most = units(hub.settings.replay.limits.bytes.saturating_mul(2)).min(units(hub.settings.replay.max_bytes));
     let Some(room) = all_room.take(most).await else { return give_up(hub, &local) };
     // Begun as late as possible: whoever asked until now is served by this read.
-    let Some((number, after)) = local.lock().replays.begin() else { return };
+    let Some((number, after)) = local.lock().replays.as_mut().and_then(|replays| replays.begin()) else { return };
     let life = hub.life(local.partition).map(|life| life.number);
     let page = |between, limit| broker.read(&local.channel, between, limit);
     let past = past::read(after, hub.settings.replay.limits, page).await;
@@ -301,7 +301,7 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, all
     // Dropped after the lock: what it gives back may wake the next read.
     let _before;
     let mut state = local.lock();
-    _before = state.replays.end(number, replay, Instant::now());
+    _before = state.replays.as_mut().and_then(|replays| replays.end(number, replay, Instant::now()));
     drop(state);
     if is_there {
         all_room.is_taken_by(&local);
@@ -312,8 +312,9 @@ async fn read(hub: &Arc<Hub>, broker: &dyn Broker, local: Arc<LocalChannel>, all
 /// Connections hold all the room there is.
 fn give_up(hub: &Hub, local: &Arc<LocalChannel>) {
     let mut state = local.lock();
-    let Some((number, _)) = state.replays.begin() else { return };
-    state.replays.end(number, None, Instant::now());
+    let Some(replays) = state.replays.as_mut() else { return };
+    let Some((number, _)) = replays.begin() else { return };
+    replays.end(number, None, Instant::now());
     drop(state);
     hub.metrics.history_read(HistoryRead::Failed);
     tell_unread(

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::channel::LocalChannel;
 use super::encoded::{Encoded, Order};
-use super::{Hub, call};
-use crate::broker::{Entry, Join, Lost, Message, Partition, Seen, Sink, Snapshot};
+use super::{Hub, Wakeup, call};
+use crate::broker::{Entry, Join, Lost, Message, Partition, Seen, Sink, Snapshot, Wake};
 
 impl Sink for Hub {
     fn session(&self, partition: Partition, epoch: &Epoch, clock: Position) {
@@ -58,8 +58,46 @@ impl Sink for Hub {
     }
 
     fn message(&self, message: Message) {
-        let Some(local) = self.find(&message.channel) else { return };
-        let Some(partition) = self.partition(local.partition) else { return };
+        if let Some(woken) = self.take_in(message) {
+            woken.call();
+        }
+    }
+
+    fn append(&self, message: Message) -> Option<Wake> {
+        let woken = self.take_in(message)?;
+        Some(Box::new(move || woken.call()))
+    }
+
+    fn barrier(&self, partition: Partition, position: Position) {
+        if let Some(partition) = self.partition(partition) {
+            call(partition.raise(position));
+            partition.set_heard();
+        }
+    }
+}
+
+/// Who is to look because of a message.
+struct Woken {
+    /// Those on a channel, where there is something to read.
+    channel: Option<Arc<LocalChannel>>,
+    /// Those for whom the watermark has come far enough.
+    waiting: Vec<Arc<Wakeup>>,
+}
+
+impl Woken {
+    fn call(self) {
+        if let Some(channel) = self.channel {
+            channel.call();
+        }
+        call(self.waiting);
+    }
+}
+
+impl Hub {
+    /// Encodes a message and puts it where connections find it.
+    fn take_in(&self, message: Message) -> Option<Woken> {
+        let local = self.find(&message.channel)?;
+        let partition = self.partition(local.partition)?;
         let stamp = message.stamp;
         let (cursor, order) = match stamp {
             Some(stamp) => {
@@ -75,21 +113,10 @@ impl Sink for Hub {
                 waiting = partition.raise(stamp.position);
             }
         };
-        if local.push(Arc::new(event), &self.settings.log, rise) {
-            local.call();
-        }
-        call(waiting);
+        let readable = local.push(Arc::new(event), &self.settings.log, rise);
+        Some(Woken { channel: readable.then_some(local), waiting })
     }
 
-    fn barrier(&self, partition: Partition, position: Position) {
-        if let Some(partition) = self.partition(partition) {
-            call(partition.raise(position));
-            partition.set_heard();
-        }
-    }
-}
-
-impl Hub {
     /// Encodes entries of a channel's history, which are all durable.
     pub(super) fn encode_entries(
         &self,
@@ -108,7 +135,7 @@ impl Hub {
 
     /// Does something to every channel of `partition` that is here.
     fn each(&self, partition: Partition, act: impl Fn(&LocalChannel)) {
-        let locals: Vec<_> = self.lock().channels.values().cloned().collect();
+        let locals = self.lock().all();
         locals.iter().filter(|local| local.partition == partition).for_each(|local| act(local));
     }
 }

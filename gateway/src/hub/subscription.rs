@@ -7,7 +7,7 @@ use shared::channel::Channel;
 use shared::position::Position;
 use tokio::time::Instant;
 
-use super::channel::{Hole, Live, LocalChannel};
+use super::channel::{Hole, Live, LocalChannel, State};
 use super::encoded::Encoded;
 use super::replay::{Asked, Replay, Ticket};
 use super::wakeup::Wakeup;
@@ -24,7 +24,9 @@ pub struct Subscription {
     /// Index in the log of the next ephemeral event to take.
     next: u64,
     /// Number of the last hole that the connection knows of.
-    hole: u64,
+    hole: u32,
+    /// Version of the channel as of which the connection has everything; any other: it has to look.
+    read: u32,
 }
 
 /// Events that this subscription has not taken have left the log: the connection is too slow.
@@ -56,6 +58,17 @@ pub struct Peek {
     pub more_ephemeral: bool,
 }
 
+/// How [`Subscription::follow`] went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// The connection has everything, and [`Subscription::is_unchanged`] says so until there is more.
+    Done,
+    /// There may be more, now or once the watermark has risen.
+    More,
+    /// The channel is not live in the connection's life of the data, or has a hole that it does not know of.
+    Off,
+}
+
 impl Subscription {
     pub(super) fn new(
         hub: Arc<Hub>,
@@ -63,9 +76,10 @@ impl Subscription {
         wakeup: Arc<Wakeup>,
         key: usize,
         next: u64,
-        hole: u64,
+        hole: u32,
     ) -> Self {
-        Self { hub, local, wakeup, key, next, hole }
+        let read = local.version().wrapping_sub(1);
+        Self { hub, local, wakeup, key, next, hole, read }
     }
 
     /// Its channel.
@@ -100,7 +114,7 @@ impl Subscription {
 
     /// The latest hole, unless the connection knows of it. From now on it does.
     pub fn new_hole(&mut self) -> Option<Hole> {
-        let hole = self.local.lock().hole;
+        let hole = self.local.lock().hole();
         (std::mem::replace(&mut self.hole, hole.number) != hole.number).then_some(hole)
     }
 
@@ -132,7 +146,8 @@ impl Subscription {
     fn ask(&self, after: Position, life: u64, ticket: Option<Ticket>, fresh: bool) -> Asked {
         let mut state = self.local.lock();
         let floor = state.log.floor();
-        let (asked, queue) = state.replays.ask(after, floor, life, ticket, fresh, Instant::now());
+        let replays = state.replays.get_or_insert_default();
+        let (asked, queue) = replays.ask(after, floor, life, ticket, fresh, Instant::now());
         if queue {
             // The worker is gone only when this node stops.
             let _ = self.hub.replays.send(self.local.clone());
@@ -153,7 +168,7 @@ impl Subscription {
     ) -> Result<Peek, Lagged> {
         let state = self.local.lock();
         let within = |event: &Arc<Encoded>| event.order().position <= look.watermark;
-        let live = state.live.is_some_and(|live| live.life == look.life) && state.hole.number == self.hole;
+        let live = self.is_live(&state, look.life);
         let mut peek = Peek { live, ..Peek::default() };
         if let (true, Some(after)) = (peek.live, look.after) {
             let mut ready = state.log.after(after).ok_or(Lagged)?.take_while(|event| within(event));
@@ -165,6 +180,65 @@ impl Subscription {
         ephemeral.extend(ready.by_ref().take(look.limit).map(|(index, event)| (index, event.clone())));
         peek.more_ephemeral = ready.next().is_some();
         Ok(peek)
+    }
+
+    /// Whether nothing has changed since [`is_read`](Self::is_read) or [`follow`](Self::follow) found that the connection has
+    /// everything. It takes no lock.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.local.version() == self.read
+    }
+
+    /// Whether the channel is live in `life`, has no hole that the connection does not know of, and nothing after `at` that
+    /// the connection has not taken, whatever the watermark.
+    pub fn is_read(&mut self, at: Position, life: u64) -> bool {
+        if self.is_unchanged() {
+            return true;
+        }
+        let state = self.local.lock();
+        let is_read = self.is_live(&state, life) && state.log.is_read(at, self.next);
+        if is_read {
+            self.read = self.local.version();
+        }
+        is_read
+    }
+
+    /// Hands what is not taken yet and may be written to `each`, in order, until that has no room for more. Ephemeral events
+    /// are taken by that. It is under the channel's lock: `each` has to be short.
+    ///
+    /// # Errors
+    /// [`Lagged`].
+    pub fn follow(&mut self, look: Look, mut each: impl FnMut(&Encoded) -> bool) -> Result<Follow, Lagged> {
+        let state = self.local.lock();
+        let (true, Some(mut at)) = (self.is_live(&state, look.life), look.after) else { return Ok(Follow::Off) };
+        let within = |event: &Encoded| event.order().position <= look.watermark;
+        let mut durable = state.log.after(at).ok_or(Lagged)?.take_while(|event| within(event)).peekable();
+        let mut ephemeral = state.log.from(self.next).ok_or(Lagged)?.take_while(|(_, event)| within(event)).peekable();
+        for _ in 0..look.limit {
+            let first_durable = durable.peek().map(|event| event.order());
+            let first_ephemeral = ephemeral.peek().map(|(_, event)| event.order());
+            let is_durable = match (first_durable, first_ephemeral) {
+                (None, None) => break,
+                (Some(durable), Some(ephemeral)) => durable <= ephemeral,
+                (durable, None | Some(_)) => durable.is_some(),
+            };
+            if is_durable && let Some(event) = durable.next_if(|event| each(event)) {
+                at = event.order().position;
+            } else if !is_durable && let Some((index, _)) = ephemeral.next_if(|(_, event)| each(event)) {
+                self.next = index + 1;
+            } else {
+                return Ok(Follow::More);
+            }
+        }
+        if !state.log.is_read(at, self.next) {
+            return Ok(Follow::More);
+        }
+        self.read = self.local.version();
+        Ok(Follow::Done)
+    }
+
+    fn is_live(&self, state: &State, life: u64) -> bool {
+        state.live.is_some_and(|live| live.life == life) && state.hole().number == self.hole
     }
 
     /// Takes the ephemeral event at `index` and those before it.

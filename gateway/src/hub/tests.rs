@@ -1,5 +1,6 @@
 //! Who is subscribed when, and who is woken. The tests play the broker; what connections read is tested there.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 

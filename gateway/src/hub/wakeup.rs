@@ -15,13 +15,8 @@ pub struct Wakeup(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// A connection that a task of its own drives.
-    Task {
-        /// Written by the lane before the connection looks for bytes; taken by the hub after it put some there.
-        waker: AtomicWaker,
-        /// Set once by [`Wakeup::close`]; read by the connection whenever it runs.
-        closing: OnceLock<Instant>,
-    },
+    /// A connection that a task of its own drives. On the heap by itself: the other kind is small, and there are many of it.
+    Task(Box<Task>),
     /// One of many on an event loop, which is told of a channel once, however many of its connections are on it.
     Loop {
         inbox: Arc<Inbox>,
@@ -31,9 +26,17 @@ enum Kind {
     },
 }
 
+#[derive(Debug, Default)]
+struct Task {
+    /// Written by the lane before the connection looks for bytes; taken by the hub after it put some there.
+    waker: AtomicWaker,
+    /// Set once by [`Wakeup::close`]; read by the connection whenever it runs.
+    closing: OnceLock<Instant>,
+}
+
 impl Default for Kind {
     fn default() -> Self {
-        Self::Task { waker: AtomicWaker::new(), closing: OnceLock::new() }
+        Self::Task(Box::default())
     }
 }
 
@@ -48,7 +51,7 @@ impl Wakeup {
     /// looks: the loop is woken in any case.
     pub fn register(&self, waker: &Waker) {
         match &self.0 {
-            Kind::Task { waker: registered, .. } => registered.register(waker),
+            Kind::Task(task) => task.waker.register(waker),
             Kind::Loop { .. } => self.looks(),
         }
     }
@@ -63,7 +66,7 @@ impl Wakeup {
     /// Wakes the connection. One that is running right now runs again.
     pub fn call(&self) {
         match &self.0 {
-            Kind::Task { waker, .. } => waker.wake(),
+            Kind::Task(task) => task.waker.wake(),
             Kind::Loop { inbox, token, called } => {
                 if !called.swap(true, Ordering::AcqRel) {
                     inbox.call(*token);
@@ -75,10 +78,10 @@ impl Wakeup {
     /// Tells the connection to end, for good, at a moment of its own choice until `until`. On a loop that goes for all.
     pub fn close(&self, until: Instant) {
         match &self.0 {
-            Kind::Task { waker, closing } => {
+            Kind::Task(task) => {
                 // The first word stands.
-                let _ = closing.set(until);
-                waker.wake();
+                let _ = task.closing.set(until);
+                task.waker.wake();
             }
             Kind::Loop { inbox, .. } => inbox.close(until),
         }
@@ -88,7 +91,7 @@ impl Wakeup {
     #[must_use]
     pub fn closing(&self) -> Option<Instant> {
         match &self.0 {
-            Kind::Task { closing, .. } => closing.get().copied(),
+            Kind::Task(task) => task.closing.get().copied(),
             Kind::Loop { inbox, .. } => inbox.closing(),
         }
     }
@@ -96,7 +99,7 @@ impl Wakeup {
     /// Where its loop is, and what it is called there.
     pub(super) fn on(&self) -> Option<(&Arc<Inbox>, u32)> {
         match &self.0 {
-            Kind::Task { .. } => None,
+            Kind::Task(_) => None,
             Kind::Loop { inbox, token, .. } => Some((inbox, *token)),
         }
     }

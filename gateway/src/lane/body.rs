@@ -38,7 +38,7 @@ impl Body for EventStream {
             // Before looking: what is published in between wakes us again.
             this.connection.wakeup().register(cx.waker());
             match this.connection.next(Instant::now()) {
-                Next::Write(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Next::Write(pieces) => return Poll::Ready(Some(Ok(Frame::data(pieces.into_bytes())))),
                 Next::End => return Poll::Ready(None),
                 Next::Wait(until) => {
                     if this.sleep.deadline() != until {

@@ -14,16 +14,11 @@ impl Run<'_> {
     pub(super) async fn churn(&mut self) -> Result<(), String> {
         let mut churn = Churn::default();
         while churn.rounds < self.args.rounds() && !self.interrupts.stop.is_cancelled() {
-            let dropped = self.fleet.stats().dropped;
-            let opened = self.readings.opened.take();
             self.connect().await?;
-            // What one round's opening costs is read from the first, before anything is warm or worn.
-            self.readings.opened = opened.or_else(|| self.readings.opened.take());
             self.pause("idle", self.args.idle).await?;
             if churn.rounds == 0 {
                 self.readings.idle = Some(self.reading());
             }
-            let _ = dropped;
             self.fleet.tell(&Command::CloseAll).await?;
             self.pause("closed", self.args.idle).await?;
             churn.rss_after_kib.extend(self.reading().rss_kib());

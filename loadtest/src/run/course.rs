@@ -22,6 +22,8 @@ use crate::worker::message::{Command, Stats};
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(90);
 /// How long it may take until all processes have dropped theirs.
 const DROP_LIMIT: Duration = Duration::from_secs(5);
+/// How long processes may take to know what to measure.
+const TELL_LIMIT: Duration = Duration::from_secs(60);
 /// Between two rounds of dropping.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 /// How much longer than its life a stream of tokens may take.
@@ -35,10 +37,13 @@ impl Run<'_> {
             return Ok(nothing);
         }
         let Some(publisher) = self.publisher.clone() else {
-            self.begin_measuring().await?;
+            self.begin_measuring(Duration::ZERO).await?;
+            self.readings.measure = Some(self.reading());
             self.pause("idle", self.args.duration).await?;
             return Ok(nothing);
         };
+        let warmup = if self.args.once { Duration::ZERO } else { self.args.warmup };
+        let measure_at = self.begin_measuring(warmup).await?;
         let counters = Arc::new(Counters::default());
         let stop = self.interrupts.stop.child_token();
         let course = Course { start: Instant::now(), stop: stop.clone(), counters: Arc::clone(&counters) };
@@ -50,8 +55,15 @@ impl Run<'_> {
         };
         let (args, start) = (self.args, course.start);
         let Self { fleet, readings, rounds, progress, interrupts, .. } = self;
-        let mut control =
-            Control { args, fleet, start, stop: stop.clone(), interrupted: interrupts.stop.clone(), rounds };
+        let mut control = Control {
+            args,
+            fleet,
+            start,
+            measure_at,
+            stop: stop.clone(),
+            interrupted: interrupts.stop.clone(),
+            rounds,
+        };
         let both = async {
             let controlled = async {
                 let controlled = control.run().await;
@@ -74,11 +86,17 @@ impl Run<'_> {
         Ok(published)
     }
 
-    async fn begin_measuring(&mut self) -> Result<(), String> {
-        let reading = self.reading();
-        self.fleet.tell(&Command::Measure(reading.at_ns)).await?;
-        self.readings.measure = Some(reading);
-        Ok(())
+    /// Tells all processes from when on to measure, and waits until they know: nothing is published before. Returns the
+    /// time of this process' clock.
+    async fn begin_measuring(&mut self, warmup: Duration) -> Result<Instant, String> {
+        let (now, now_ns) = (Instant::now(), unix_ns());
+        let warmup_ns = u64::try_from(warmup.as_nanos()).unwrap_or(u64::MAX);
+        self.fleet.tell(&Command::Measure(now_ns.saturating_add(warmup_ns))).await?;
+        let processes = self.processes;
+        let told = self.fleet.view();
+        let told = told.until(|stats| u64::from(stats.measuring) == processes);
+        timeout(TELL_LIMIT, told).await.map_err(|_| format!("a process takes no command within {TELL_LIMIT:?}"))??;
+        Ok(now + warmup)
     }
 
     fn schedule(&self) -> Schedule {
@@ -106,6 +124,8 @@ struct Control<'a> {
     args: &'a Args,
     fleet: &'a mut Fleet,
     start: Instant,
+    /// The end of the warm-up, which all processes know.
+    measure_at: Instant,
     /// Ends publishing.
     stop: CancellationToken,
     /// Ctrl-C.
@@ -121,16 +141,11 @@ impl Control<'_> {
 
     /// Returns what was read when measuring began.
     async fn run(&mut self) -> Result<Option<Reading>, String> {
-        if !self.args.once {
-            self.wait(self.args.warmup).await;
-        }
+        self.wait(self.measure_at.saturating_duration_since(Instant::now())).await;
         if self.stop.is_cancelled() {
             return Ok(None);
         }
         let reading = Reading::now(self.args, &self.fleet.pids());
-        // Where each channel has one event only, the first counts.
-        let from_ns = if self.args.once { 0 } else { reading.at_ns };
-        self.fleet.tell(&Command::Measure(from_ns)).await?;
         match self.args.scenario {
             Scenario::Storm => self.storm().await?,
             Scenario::Tokens => self.tokens().await?,
@@ -151,9 +166,10 @@ impl Control<'_> {
         let whole = self.args.warmup + self.args.duration;
         if self.args.share() == 0.0 {
             // The servers do it.
-            let before = self.fleet.stats();
+            // Also those that were dropped before the first event.
+            let before = Stats::default();
             let view = self.fleet.view();
-            let dropped = view.until(|stats| stats.left > before.left);
+            let dropped = view.until(|stats| stats.left > 0);
             let dropped = tokio::select! {
                 dropped = timeout(left(self.start, whole), dropped) => dropped.unwrap_or(Ok(())),
                 () = self.interrupted.cancelled() => Ok(()),

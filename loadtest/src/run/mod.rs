@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::{Args, Scenario};
 use crate::clock::unix_ns;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, View};
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::publish::{Account as Publishing, Publisher};
@@ -136,7 +136,7 @@ impl Run<'_> {
             tokio::select! {
                 all = view.until(|stats| settled(stats) >= wanted) => all.map(|()| true),
                 () = self.interrupts.stop.cancelled() => Ok(false),
-                () = memory_is_short(self.args.memory_limit) => Ok(false),
+                short = memory_is_short(&view, self.args.memory_limit) => short.map(|()| false),
             }
         };
         let all = self.progress.during(all, &status).await?;
@@ -146,7 +146,11 @@ impl Run<'_> {
             let begun = view.until(|stats| settled(stats) >= u64::from(stats.begun));
             self.progress.during(begun, &status).await?;
         }
-        self.readings.opened = Some(self.reading());
+        if self.readings.opened.is_none() {
+            // Of several rounds the first, before anything is warm or worn.
+            self.readings.opened = Some(self.reading());
+            self.readings.open = self.fleet.stats().opened;
+        }
         if let Some(path) = &self.args.ready_file {
             let text = format!("{}\n", self.fleet.stats().opened);
             std::fs::write(path, text).map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
@@ -284,13 +288,15 @@ fn events_of(published: &Publishing) -> Events {
     }
 }
 
-/// Returns once so much of the machine's memory is used, or never.
-async fn memory_is_short(limit: Option<u8>) {
+/// Returns once so much of the machine's memory is used, or never. A first connection there is in any case.
+async fn memory_is_short(view: &View, limit: Option<u8>) -> Result<(), String> {
     let Some(limit) = limit else { return std::future::pending().await };
-    let deadline = f64::from(limit);
-    while memory().used_percent().is_none_or(|used| used < deadline) {
+    let limit = f64::from(limit);
+    view.until(|stats| stats.opened > 0).await?;
+    while memory().used_percent().is_none_or(|used| used < limit) {
         sleep(MEMORY_EVERY).await;
     }
+    Ok(())
 }
 
 /// The time that is left of `whole` since `start`.

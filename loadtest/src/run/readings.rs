@@ -29,8 +29,10 @@ pub(super) struct Reading {
 pub(super) struct Readings {
     /// Before the first connection.
     pub(super) before: Option<Reading>,
-    /// All connections are open.
+    /// All connections are open,
     pub(super) opened: Option<Reading>,
+    /// and this is how many they are.
+    pub(super) open: u64,
     /// After a pause; connections open, and nothing published yet.
     pub(super) idle: Option<Reading>,
     /// The end of the warm-up.
@@ -81,12 +83,13 @@ impl Readings {
         if args.server_pids.is_empty() {
             return None;
         }
-        let Self { before, opened, idle, measure, end } = self;
+        let Self { before, opened, open, idle, measure, end } = self;
+        let open = *open as f64;
         let of = |reading: &Reading| reading.server.as_ref().ok().copied();
         let cpu = |from: &Option<Reading>, to: &Option<Reading>| cpu(of, from.as_ref(), to.as_ref());
         let rss = |reading: &Option<Reading>| reading.as_ref().and_then(Reading::rss_kib);
         let measured = cpu(measure, end);
-        let added = rss(idle).zip(rss(before)).map(|(open, before)| open as f64 - before as f64);
+        let added = rss(idle).zip(rss(before)).map(|(now, before)| now as f64 - before as f64);
         // Without a warm-up there is nothing else that is idle.
         let (from, to) = if stats.delivered == 0 && measure.is_some() { (measure, end) } else { (opened, idle) };
         let idle_share = cpu(from, to).zip(wall(from.as_ref(), to.as_ref()));
@@ -94,12 +97,12 @@ impl Readings {
             pids: args.server_pids.clone(),
             cpu_seconds: measured,
             cpu_us_per_delivery: measured.and_then(|cpu| per(cpu * 1e6, stats.measured as f64)),
-            cpu_us_per_connect: cpu(before, opened).and_then(|cpu| per(cpu * 1e6, stats.opened as f64)),
+            cpu_us_per_connect: cpu(before, opened).and_then(|cpu| per(cpu * 1e6, open)),
             idle_cpu_percent: idle_share.and_then(|(cpu, wall)| per(cpu * 100.0, wall)),
             rss_before_kib: rss(before),
             rss_open_kib: rss(idle),
             rss_end_kib: rss(end),
-            rss_kib_per_connection: added.and_then(|kib| per(kib, stats.opened as f64)),
+            rss_kib_per_connection: added.and_then(|kib| per(kib, open)),
         })
     }
 

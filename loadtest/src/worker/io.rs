@@ -29,7 +29,7 @@ impl Worker {
                 self.books.stats.begun += 1;
             }
             if let Err(error) = self.begin(index) {
-                self.fail(index, format!("connect: {error}"));
+                self.fail(index, &format!("connect: {error}"));
             }
         }
     }
@@ -71,13 +71,13 @@ impl Worker {
         let request = self.request(index);
         let Some(socket) = self.slots[index].socket.as_mut() else { return };
         if let Ok(Some(error)) | Err(error) = socket.take_error() {
-            return self.fail(index, format!("connect: {error}"));
+            return self.fail(index, &format!("connect: {error}"));
         }
         match socket.write(request.as_bytes()) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {}
-            Err(error) => self.fail(index, format!("request: {error}")),
+            Err(error) => self.fail(index, &format!("request: {error}")),
             // The send buffer of a new connection holds any request.
-            Ok(length) if length < request.len() => self.fail(index, "request: sent in part".to_owned()),
+            Ok(length) if length < request.len() => self.fail(index, "request: sent in part"),
             Ok(_) if self.books.plan.layout.is_stuck(self.books.connection(index)) => {
                 self.opening.settled();
                 let slot = &mut self.slots[index];
@@ -141,7 +141,7 @@ impl Worker {
     fn end(&mut self, index: usize, reason: &str) {
         let slot = &mut self.slots[index];
         if slot.stage != Stage::Open {
-            return self.fail(index, reason.to_owned());
+            return self.fail(index, reason);
         }
         match self.books.plan.layout.scenario {
             Scenario::Tokens => self.end_of_tokens(index, reason),
@@ -197,7 +197,7 @@ impl Worker {
     }
 
     /// A connection that is not open cannot be opened: it comes to nothing, unless it has been away and may try again.
-    fn fail(&mut self, index: usize, reason: String) {
+    fn fail(&mut self, index: usize, reason: &str) {
         let now_ns = unix_ns();
         self.opening.settled();
         let slot = &mut self.slots[index];
@@ -221,7 +221,7 @@ impl Worker {
             let slot = &self.slots[index];
             let opening = matches!(slot.stage, Stage::Connecting | Stage::Head);
             if opening && now_ns.saturating_sub(slot.began_ns) >= OPEN_TIMEOUT_NS {
-                self.fail(index, format!("no answer within {} s", OPEN_TIMEOUT_NS / 1_000_000_000));
+                self.fail(index, &format!("no answer within {} s", OPEN_TIMEOUT_NS / 1_000_000_000));
             }
         }
     }

@@ -74,6 +74,8 @@ pub(crate) enum Answer {
 /// Counted while it runs; all but `begun` and `waiting` only rise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stats {
+    /// 1 once it knows what to measure.
+    pub(crate) measuring: u32,
     /// How many connections of the range were begun, from its first on.
     pub(crate) begun: u32,
     /// Answers that began an event stream; for stuck readers, requests sent.
@@ -130,6 +132,7 @@ pub(crate) struct Account {
 impl Stats {
     /// Adds those of another process: sums, and the latest of times.
     pub(crate) fn add(&mut self, other: &Self) {
+        self.measuring += other.measuring;
         self.begun += other.begun;
         self.opened += other.opened;
         self.failed += other.failed;

@@ -140,7 +140,7 @@ impl Worker {
             while let Ok(command) = commands.try_recv() {
                 match command {
                     Command::Finish(published) => return self.finish(&published),
-                    other => self.obey(other),
+                    other => self.obey(&other),
                 }
             }
             let now_ns = unix_ns();
@@ -158,12 +158,15 @@ impl Worker {
         if self.opening.has_work() { OPEN_EVERY } else { TELL_EVERY }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: &Command) {
         match command {
             Command::Open => self.opening.open_up_to(self.slots.len()),
             Command::StopOpening => self.opening.stop(),
-            Command::Measure(from_ns) => self.books.measure_from_ns = from_ns,
-            Command::Drop(share) => self.drop_share(share),
+            Command::Measure(from_ns) => {
+                self.books.measure_from_ns = *from_ns;
+                self.books.stats.measuring = 1;
+            }
+            Command::Drop(share) => self.drop_share(*share),
             Command::LastStreams => self.last_streams = true,
             Command::CloseAll => {
                 self.opening.start_over();

@@ -45,7 +45,7 @@ pub(super) struct Slot {
     body: Body,
     reader: Reader,
     /// The beginning of a head that came in pieces.
-    head: Option<Box<Vec<u8>>>,
+    head: Option<Box<[u8]>>,
     /// What arrived on the connection's own channel.
     pub(super) tracker: Tracker,
     /// Unix time in ns at which connecting began.
@@ -136,16 +136,16 @@ impl Slot {
 
     /// How many of the bytes are behind the head; `None` while it is not whole.
     fn take_head(&mut self, bytes: &[u8], now_ns: u64, books: &mut Books) -> Result<Option<usize>, Unreadable> {
-        let mut pieces = self.head.take();
-        let whole = match &mut pieces {
-            Some(pieces) => {
-                pieces.extend_from_slice(bytes);
-                &pieces[..]
+        let joined;
+        let whole = match self.head.take() {
+            Some(earlier) => {
+                joined = [&earlier, bytes].concat();
+                &joined[..]
             }
             None => bytes,
         };
         let Some((body, length)) = answer::head(whole)? else {
-            self.head = Some(pieces.unwrap_or_else(|| Box::new(bytes.to_vec())));
+            self.head = Some(whole.into());
             return Ok(None);
         };
         let rest = whole.len() - length;
@@ -248,5 +248,15 @@ impl Books {
             self.stats.waiting = self.stats.waiting.saturating_sub(1);
             self.stats.last_caught_up_ns = now_ns;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_connections_are_small() {
+        assert!(size_of::<Slot>() <= 120, "{} bytes", size_of::<Slot>());
     }
 }

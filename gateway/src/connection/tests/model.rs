@@ -97,7 +97,7 @@ impl Pair {
     fn write(&mut self, times: usize, keys: &Keys, now: Instant) -> Result<(), TestCaseError> {
         for _ in 0..times {
             let Next::Write(bytes) = self.connection.next(now) else { return Ok(()) };
-            self.take(&bytes, keys)?;
+            self.take(&bytes.into_bytes(), keys)?;
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! Connections that read while events arrive, on threads of their own: what the model, which has one, cannot show.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::{Condvar, Mutex};
+use std::task::{Poll, Wake};
 
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::hub::{Lagged, Look};
+use crate::hub::{Calls, Inbox, Lagged, Look};
 
 /// Nothing but the hub wakes these connections: a wake-up that gets lost is an event that stays in the log.
 #[test]
@@ -47,7 +48,7 @@ async fn count(mut connection: Connection, read: Arc<AtomicU64>) {
             connection.wakeup().register(cx.waker());
             match connection.next(Instant::now()) {
                 Next::Write(bytes) => {
-                    let events = bytes.windows(8).filter(|window| *window == b"data: x\n").count();
+                    let events = bytes.into_bytes().windows(8).filter(|window| *window == b"data: x\n").count();
                     read.fetch_add(events as u64, Ordering::Relaxed);
                 }
                 Next::Wait(_) => return Poll::Pending,
@@ -56,6 +57,104 @@ async fn count(mut connection: Connection, read: Arc<AtomicU64>) {
         }
     })
     .await;
+}
+
+/// The same for connections on two event loops, which the hub tells of the channel.
+#[test]
+fn whoever_is_on_a_loop_is_told_of_every_event() {
+    const CONNECTIONS: u64 = 300;
+    const ROUNDS: u64 = 1_500;
+    let mut world = World::new(1);
+    world.gate = Gate::new(1_000);
+    let sleeping: [Arc<Sleep>; 2] = Default::default();
+    let inboxes = sleeping.each_ref().map(|sleep| Arc::new(Inbox::new(sleep.clone().into())));
+    let mut loops = [Vec::new(), Vec::new()];
+    for number in 0..CONNECTIONS {
+        let on = usize::from(number % 3 == 0);
+        let token = u32::try_from(loops[on].len()).unwrap();
+        let wakeup = Arc::new(Wakeup::on_loop(inboxes[on].clone(), token));
+        loops[on].push(world.open_by(wakeup, &["a"], &Request::default(), |_| {}));
+    }
+    let read = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for ((sleep, inbox), connections) in sleeping.iter().zip(&inboxes).zip(&mut loops) {
+            scope.spawn(|| drive(sleep, inbox, connections, &read));
+        }
+        let _close = CloseOnDrop(&world.hub.clone());
+        let mut sent = 0;
+        for round in 0..ROUNDS {
+            for number in 0..2 + round % 3 {
+                if number % 2 == 0 {
+                    world.publish("a", "x");
+                } else {
+                    world.ephemeral("a", "x");
+                }
+                sent += 1;
+            }
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while read.load(Ordering::Relaxed) < sent * CONNECTIONS {
+                assert!(Instant::now() < deadline, "round {round}: events are in the log and somebody was not told");
+                std::thread::yield_now();
+            }
+        }
+    });
+}
+
+/// An event loop: goes through those who have something new, a few at a time, and sleeps until there are more.
+fn drive(sleep: &Sleep, inbox: &Arc<Inbox>, connections: &mut [Connection], read: &AtomicU64) {
+    let (mut calls, mut tokens) = (Calls::default(), Vec::new());
+    connections.iter_mut().for_each(|connection| look(connection, read));
+    while inbox.closing().is_none() {
+        inbox.take(&mut calls);
+        for mut round in calls.rounds.drain(..) {
+            let mut more = true;
+            while more {
+                more = round.next(inbox, &mut tokens, 7);
+                tokens.drain(..).for_each(|token| look(&mut connections[token as usize], read));
+            }
+        }
+        calls.tokens.drain(..).for_each(|token| look(&mut connections[token as usize], read));
+        sleep.until_woken();
+    }
+}
+
+fn look(connection: &mut Connection, read: &AtomicU64) {
+    connection.wakeup().looks();
+    while let Next::Write(pieces) = connection.next(Instant::now()) {
+        let bytes = pieces.into_bytes();
+        let events = bytes.windows(8).filter(|window| *window == b"data: x\n").count();
+        read.fetch_add(events as u64, Ordering::Relaxed);
+    }
+}
+
+/// Sleep of a thread; one that is woken before it sleeps goes on at once.
+#[derive(Default)]
+struct Sleep {
+    woken: Mutex<bool>,
+    wakes: Condvar,
+}
+
+impl Sleep {
+    fn until_woken(&self) {
+        let woken = self.wakes.wait_while(self.woken.lock().unwrap(), |woken| !*woken);
+        *woken.unwrap() = false;
+    }
+}
+
+impl Wake for Sleep {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.wakes.notify_one();
+    }
+}
+
+/// Ends the loops, also where the test fails: the scope waits for them.
+struct CloseOnDrop<'a>(&'a Hub);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close(Instant::now());
+    }
 }
 
 /// A connection that opens while events arrive begins with the very next one after its priming id.

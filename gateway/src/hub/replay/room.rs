@@ -57,7 +57,9 @@ impl Room {
 
     /// `local` has a result now.
     pub(super) fn is_taken_by(&self, local: &Arc<LocalChannel>) {
-        if std::mem::replace(&mut local.lock().replays.listed, true) {
+        let listed = |replays: &mut Box<Replays>| std::mem::replace(&mut replays.listed, true);
+        // One that was never asked for anything has nothing.
+        if local.lock().replays.as_mut().is_none_or(listed) {
             return;
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +75,8 @@ impl Room {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.channels.retain(|local| {
             let Some(local) = local.upgrade() else { return false };
-            let replays = &mut local.lock().replays;
+            let mut state = local.lock();
+            let Some(replays) = &mut state.replays else { return false };
             replays.listed = keep(replays);
             replays.listed
         });

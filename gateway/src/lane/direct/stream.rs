@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
+use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::framing::{BODY_END, CHUNK_END, ChunkSize};
 use super::wheel::{NEVER, Tick};
-use crate::connection::{CloseReason, Connection, Next};
+use crate::connection::{CloseReason, Connection, Next, Pieces};
 
 /// Writes of one connection before others have their turn: one that is given much of the past holds nobody up.
 const WRITES: usize = 8;
@@ -148,15 +149,19 @@ impl Stream {
     }
 
     /// One chunk, by one call of the system, behind `head`.
-    fn write(&mut self, head: Vec<u8>, data: Bytes, now: Instant) -> io::Result<()> {
+    fn write(&mut self, head: Vec<u8>, data: Pieces, now: Instant) -> io::Result<()> {
         let size = ChunkSize::new(data.len());
-        let pieces = [head.as_slice(), size.as_bytes(), &data, CHUNK_END];
-        let all: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let sent = send(&self.socket, &pieces.map(IoSlice::new))?;
-        if sent == all {
+        let data = data.pieces();
+        let mut all: SmallVec<[IoSlice<'_>; 8]> = SmallVec::with_capacity(data.len() + 3);
+        all.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
+        all.extend(data.iter().map(|piece| IoSlice::new(piece)));
+        all.push(IoSlice::new(CHUNK_END));
+        let sent = send(&self.socket, &all)?;
+        if sent == all.iter().map(|piece| piece.len()).sum::<usize>() {
             return Ok(());
         }
-        let pieces = [head.into(), Bytes::copy_from_slice(size.as_bytes()), data, Bytes::from_static(CHUNK_END)];
+        let before = [Bytes::copy_from_slice(&head), Bytes::copy_from_slice(size.as_bytes())];
+        let pieces = before.into_iter().chain(data.iter().cloned()).chain([Bytes::from_static(CHUNK_END)]);
         self.keep(pieces, sent, now);
         Ok(())
     }

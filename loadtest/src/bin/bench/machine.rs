@@ -1,7 +1,7 @@
 //! On what it was measured: a figure without that says nothing.
 
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -12,8 +12,6 @@ pub(crate) struct Machine {
     pub(crate) cores: usize,
     pub(crate) memory_mib: u64,
     pub(crate) kernel: String,
-    /// Load of the last minute, before anything was measured: others share the machine where it is not near zero.
-    pub(crate) load: String,
     /// UTC.
     pub(crate) date: String,
     pub(crate) commit: String,
@@ -32,7 +30,6 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             memory_mib: kib(&file("/proc/meminfo"), "MemTotal").unwrap_or(0) / 1024,
             kernel: first_word(&file("/proc/sys/kernel/osrelease")),
-            load: first_word(&file("/proc/loadavg")),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             commit: commit(),
             redis: output("redis-server", &["--version"]).unwrap_or_else(unknown),
@@ -40,6 +37,31 @@ impl Machine {
             version: env!("CARGO_PKG_VERSION"),
         }
     }
+}
+
+/// Long enough for a percent to mean something.
+const LOOKED_AT_FOR: Duration = Duration::from_secs(1);
+
+/// Per cent of all cores that others take, looked at for a second while we do nothing; 0 where the system does not say.
+pub(crate) async fn busy_percent() -> f64 {
+    let look = || std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let before = look();
+    tokio::time::sleep(LOOKED_AT_FOR).await;
+    busy_between(&before, &look()).unwrap_or(0.0)
+}
+
+fn busy_between(before: &str, after: &str) -> Option<f64> {
+    let ([idle, all], [idle_after, all_after]) = (times(before)?, times(after)?);
+    let (idle, all) = (idle_after.checked_sub(idle)?, all_after.checked_sub(all)?);
+    (all > 0).then(|| all.saturating_sub(idle) as f64 / all as f64 * 100.0)
+}
+
+/// Of `/proc/stat`'s first line, what nobody took and the sum, in ticks of all cores.
+fn times(stat: &str) -> Option<[u64; 2]> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    // user, nice, system, idle, waiting for the disk, interrupts, soft ones, stolen; guests are counted within user.
+    let times: Vec<u64> = line.split_whitespace().take(8).map_while(|time| time.parse().ok()).collect();
+    Some([times.get(3)? + times.get(4)?, times.iter().sum()])
 }
 
 fn unknown() -> String {
@@ -78,6 +100,15 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_take_is_all_but_idle() {
+        let (before, after) = ("cpu  100 0 100 700 100 0 0 0 9 9\ncpu0 1 1\n", "cpu  110 0 105 760 120 2 2 1 99 9\n");
+        assert_eq!(busy_between(before, after), Some(20.0));
+        assert_eq!(busy_between(before, before), None);
+        assert_eq!(busy_between("", after), None);
+        assert_eq!(times("cpu 1 2 3\n"), None);
+    }
 
     #[test]
     fn fields_are_found_by_their_whole_name() {

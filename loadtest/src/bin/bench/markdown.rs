@@ -12,6 +12,8 @@ pub(crate) struct RowResult {
     pub(crate) what: &'static str,
     /// Why there are no figures, where there are none.
     pub(crate) outcome: Result<Vec<Measure>, String>,
+    /// Per cent of the machine's CPU that others took, just before.
+    pub(crate) busy_percent: f64,
     /// How anybody has it again, one by one.
     pub(crate) commands: Vec<String>,
 }
@@ -22,6 +24,9 @@ impl RowResult {
         self.outcome.as_ref().is_ok_and(|measures| measures.iter().all(|measure| measure.met() != Some(false)))
     }
 }
+
+/// Per cent of the machine's CPU from which on others are in the way.
+const BUSY_PERCENT: f64 = 10.0;
 
 const INTRO: &str = "\
 # Benchmarks
@@ -46,6 +51,15 @@ pub(crate) fn page(machine: &Machine, quick: bool, rows: &[RowResult]) -> String
     if quick {
         page += "\n**A quick run**: few pairs and short windows. Ratios of CPU hold, latencies are rough.\n";
     }
+    let busy = rows.iter().filter(|row| row.busy_percent >= BUSY_PERCENT).count();
+    if busy > 0 {
+        let _ = writeln!(
+            page,
+            "\n**The machine was busy** with something else when {busy} of {} rows began: their latencies say nothing, and a \
+             server that writes together what has piled up looks better than it is.",
+            rows.len()
+        );
+    }
     page += "\n## Machine\n\n";
     page += &machine_table(machine);
     page += "\n## Result\n\n";
@@ -61,7 +75,6 @@ fn machine_table(machine: &Machine) -> String {
         ("CPU", format!("{}, {} cores", machine.cpu, machine.cores)),
         ("memory", memory),
         ("kernel", machine.kernel.clone()),
-        ("load before", machine.load.clone()),
         ("date", machine.date.clone()),
         ("commit", machine.commit.clone()),
         ("version", machine.version.to_owned()),
@@ -130,6 +143,10 @@ fn number(value: f64) -> String {
 
 fn section(row: &RowResult) -> String {
     let mut text = format!("\n### {}\n\n{}.\n", row.name, row.what);
+    if row.busy_percent >= BUSY_PERCENT {
+        let _ =
+            writeln!(text, "\n**The machine was busy**: others took {:.0} % of its CPU just before.", row.busy_percent);
+    }
     match &row.outcome {
         Err(error) => {
             let _ = writeln!(text, "\n**Could not be measured**: {}", cell(error));

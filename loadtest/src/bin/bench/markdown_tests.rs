@@ -1,7 +1,8 @@
 use super::*;
 
 fn row(name: &'static str, outcome: Result<Vec<Measure>, String>) -> RowResult {
-    RowResult { name, what: "some load: some figure", outcome, commands: vec!["a".to_owned(), "b --flag".to_owned()] }
+    let commands = vec!["a".to_owned(), "b --flag".to_owned()];
+    RowResult { name, what: "some load: some figure", outcome, busy_percent: 3.0, commands }
 }
 
 fn cpu(bar: Bar) -> Measure {
@@ -52,4 +53,13 @@ fn a_page_says_where_it_was_measured_and_whether_it_was_quick() {
     assert!(text.contains("| CPU | A CPU, 2 cores |\n| memory | 23.5 GiB |\n"), "{text}");
     assert!(text.contains("**A quick run**"));
     assert!(!page(&machine, false, &[]).contains("quick run**"));
+}
+
+#[test]
+fn a_row_that_others_disturbed_says_so() {
+    let row = RowResult { busy_percent: 34.6, ..row("one", Ok(vec![cpu(Bar::None)])) };
+    assert!(section(&row).contains("**The machine was busy**: others took 35 % of its CPU"));
+    let text = page(&Machine::default(), false, &[row.clone(), RowResult { busy_percent: 9.9, ..row }]);
+    assert!(text.contains("when 1 of 2 rows began"), "{text}");
+    assert!(!page(&Machine::default(), false, &[]).contains("busy"));
 }

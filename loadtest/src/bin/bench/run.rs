@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 
 use crate::args::Rows;
 use crate::bench::Bench;
-use crate::machine::Machine;
+use crate::machine::{Machine, busy_percent};
 use crate::markdown::{self, RowResult};
 use crate::programs::Programs;
 use crate::progress::{Progress, say};
@@ -34,12 +34,14 @@ pub(crate) async fn run(args: &Rows) -> Result<bool, String> {
     let mut results = Vec::new();
     for row in &rows {
         bench.progress.row(row.name, takes(row));
+        let busy_percent = busy_percent().await;
         let outcome = measure(&bench, row).await;
         if let Err(error) = &outcome {
             bench.progress.step(&format!("could not be measured: {error}"));
         }
         let runs = bench.take_runs();
-        let result = RowResult { name: row.name, what: row.what, outcome, commands: written::commands(&runs) };
+        let result =
+            RowResult { name: row.name, what: row.what, outcome, busy_percent, commands: written::commands(&runs) };
         written::raw(&args.raw, &result, &machine, args.quick, &runs)?;
         results.push(result);
     }

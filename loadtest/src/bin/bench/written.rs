@@ -16,6 +16,7 @@ struct Raw<'a> {
     what: &'a str,
     quick: bool,
     machine: &'a Machine,
+    busy_percent: f64,
     /// Why there are no measures; absent when there are.
     failed: Option<&'a str>,
     measures: &'a [Measure],
@@ -31,7 +32,8 @@ pub(crate) fn raw(folder: &Path, row: &RowResult, machine: &Machine, quick: bool
         Ok(measures) => (None, &measures[..]),
         Err(error) => (Some(error.as_str()), &[][..]),
     };
-    let raw = Raw { row: row.name, what: row.what, quick, machine, failed, measures, runs };
+    let raw =
+        Raw { row: row.name, what: row.what, quick, machine, busy_percent: row.busy_percent, failed, measures, runs };
     let text = serde_json::to_string_pretty(&raw).map_err(|error| format!("raw figures of {}: {error}", row.name))?;
     file(&folder.join(format!("{}.json", row.name)), &(text + "\n"))
 }

@@ -147,7 +147,7 @@ impl Client {
                     connection.wakeup().register(&waker);
                     match connection.next(around.now) {
                         Next::Write(bytes) => {
-                            link.pipe.extend_from_slice(&bytes);
+                            link.pipe.extend_from_slice(&bytes.into_bytes());
                             link.until = None;
                             wrote = true;
                         }
@@ -252,8 +252,7 @@ impl Client {
     pub(super) fn is_joined(&self) -> bool {
         match self.link.as_ref().map(|link| &link.stage) {
             Some(Stage::Open(connection)) => {
-                connection.parts.iter().all(Part::is_settled)
-                    && connection.readers.iter().all(|reader| reader.joined().is_some())
+                connection.parts.iter().all(Part::is_settled) && connection.readers.iter().all(Reader::is_joined)
             }
             _ => false,
         }

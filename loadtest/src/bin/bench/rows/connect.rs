@@ -10,7 +10,7 @@ use super::Row;
 pub(super) const ROW: Row = Row {
     name: "connect",
     what: "10,000 connections opened at 2,000/s, on one channel and on a channel each: server CPU per connection",
-    seconds: (240, 60),
+    seconds: (240, 45),
     measure: |bench| Box::pin(measure(bench)),
 };
 

@@ -10,7 +10,7 @@ use super::{CONNECT_RATE, CPU_PER_DELIVERY, Row};
 pub(super) const ROW: Row = Row {
     name: "fanout",
     what: "1,000 connections on one channel, 1,000 events/s of 256 B: server CPU per delivery, and nothing lost by ours",
-    seconds: (240, 60),
+    seconds: (240, 45),
     measure: |bench| Box::pin(measure(bench)),
 };
 

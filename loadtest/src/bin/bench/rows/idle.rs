@@ -10,7 +10,7 @@ use super::{CONNECT_RATE, Row};
 pub(super) const ROW: Row = Row {
     name: "idle",
     what: "15,000 idle connections, a keep-alive each 20 s: CPU, of one core",
-    seconds: (270, 80),
+    seconds: (270, 60),
     measure: |bench| Box::pin(measure(bench)),
 };
 

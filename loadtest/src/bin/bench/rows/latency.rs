@@ -10,7 +10,7 @@ use super::{CONNECT_RATE, P99, Row};
 pub(super) const ROW: Row = Row {
     name: "latency",
     what: "1,000 connections on one channel, at half the rate at which naive begins to lose: p99 from publish to read",
-    seconds: (360, 100),
+    seconds: (360, 75),
     measure: |bench| Box::pin(measure(bench)),
 };
 
@@ -22,7 +22,7 @@ async fn measure(bench: &Bench) -> Result<Vec<Measure>, String> {
     let rate = loses.unwrap_or(RATES.1) / 2;
     let load = load(bench.either(2, 1), bench.either(15, 6)).flag("--rate", rate);
     let jobs = [Ours, Naive].map(|subject| Job::new(subject, &load));
-    let series = bench.interleaved(bench.either(5, 3), &jobs, P99).await?;
+    let series = bench.interleaved(bench.either(5, 2), &jobs, P99).await?;
     let [ours, naive] = &series[..] else { return Err("a series is missing".to_owned()) };
     let found = match loses {
         Some(loses) => format!("naive begins to lose at about {loses} events/s; measured at {rate}"),

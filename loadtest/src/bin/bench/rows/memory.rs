@@ -11,7 +11,7 @@ use super::{CONNECT_RATE, Row};
 pub(super) const ROW: Row = Row {
     name: "memory",
     what: "15,000 idle connections, on one channel and on a channel each: resident memory per connection",
-    seconds: (200, 60),
+    seconds: (200, 35),
     measure: |bench| Box::pin(measure(bench)),
 };
 

@@ -17,7 +17,7 @@ use super::Row;
 pub(super) const ROW: Row = Row {
     name: "publish",
     what: "Redis' CPU for a durable publish of 256 B, FCALL sse_publish, against MULTI {SET EX, XADD MAXLEN ~, EXPIRE, PUBLISH}, both pipelined by 64",
-    seconds: (150, 40),
+    seconds: (150, 35),
     measure: |bench| Box::pin(measure(bench)),
 };
 

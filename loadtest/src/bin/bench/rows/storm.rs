@@ -17,7 +17,7 @@ use super::{CONNECT_RATE, Row};
 pub(super) const ROW: Row = Row {
     name: "storm",
     what: "two nodes, 10,000 connections on ten channels, 100 durable events/s, one node killed: until the last client has caught up, with nothing lost",
-    seconds: (150, 45),
+    seconds: (150, 25),
     measure: |bench| Box::pin(measure(bench)),
 };
 

@@ -10,7 +10,7 @@ use super::{CONNECT_RATE, P99, Row};
 pub(super) const ROW: Row = Row {
     name: "stuck",
     what: "2,000 connections, 20 events/s of 4 KiB, a tenth of the readers stuck: p99 of the others, against none stuck",
-    seconds: (270, 70),
+    seconds: (270, 55),
     measure: |bench| Box::pin(measure(bench)),
 };
 
