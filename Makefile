@@ -12,8 +12,15 @@ test: ## Everything that must pass before a change lands
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory lint
 	cargo test --workspace --locked
+	@$(MAKE) --no-print-directory test-hyper
 	@scripts/browser
 	@$(MAKE) --no-print-directory doc
+
+# What is left out opens no stream (the layers, the brokers below the hub) or has a gateway on each lane anyway.
+ON_BOTH_LANES := layers broker_contract catch_up lanes::answers lanes::heads lanes::splitting lanes::pipelining::in_one_segment
+.PHONY: test-hyper
+test-hyper: ## The end-to-end tests again, with every gateway on the hyper lane
+	SSE_GATEWAY__LANES__DIRECT=false cargo test -p gateway --test gateway --locked -- $(addprefix --skip ,$(ON_BOTH_LANES))
 
 .PHONY: browser
 browser: ## Drive Chromium through the demo pages and the protocol; TESTS="answer tabs" for some of it
@@ -52,6 +59,7 @@ cluster: ## Run Redis, two gateways, the publisher and nginx, until Ctrl-C
 # What takes minutes, and looks from outside: clients that others wrote, proxies, restarts. A line for each.
 .PHONY: test-long
 test-long: ## Everything that takes minutes; `make test` has none of it
+	cargo test -p gateway --test gateway --locked -- --ignored
 	@$(MAKE) --no-print-directory interop
 	@$(MAKE) --no-print-directory rolling
 	@$(MAKE) --no-print-directory resume-model
@@ -77,10 +85,10 @@ rolling: ## Rolling restarts behind nginx and HAProxy under 2,000 clients
 
 ROUNDS ?= 20
 .PHONY: chaos
-chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, and look for events that are lost or repeated
+chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, LANES=direct for one lane; look for lost or repeated events
 	@$(MAKE) --no-print-directory setup
 	cargo build --release --locked -p gateway -p chaos
-	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
 
 # The gateway is built by itself: together, it would get features of libraries that only the naive server wants.
 define build-bench

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chaos::fault::Fault;
+use chaos::lanes::Lanes;
 use clap::Parser;
 
 /// Binary that is looked for beside this one.
@@ -17,8 +18,8 @@ Examples:
     sse-chaos --seed 4711
     sse-chaos --seed 4711 --only 7
 
-  One fault, again and again, and another set of them:
-    sse-chaos --rounds 50 --faults gateway-kill
+  One fault, again and again, on one lane, and another set of them:
+    sse-chaos --rounds 50 --faults gateway-kill --lanes direct
     sse-chaos --faults flushall,restart-empty,failover-lagging
 
 Exit code:
@@ -63,6 +64,10 @@ pub(crate) struct Args {
     /// Channels, each with ten events a second
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) channels: u32,
+
+    /// The lane by which nodes serve event streams: direct, hyper, or mixed (each by turns, never all the same)
+    #[arg(long, value_name = "LANES", default_value = "mixed", value_parser = clap::builder::ValueParser::new(|text: &str| text.parse::<Lanes>()))]
+    pub(crate) lanes: Lanes,
 
     /// The gateway's binary; the one beside this program when left out
     #[arg(long, value_name = "FILE")]
@@ -126,7 +131,7 @@ mod tests {
         Args::command().debug_assert();
         let args = parse(&["--gateway", "/proc/self/exe"]).unwrap();
         assert_eq!((args.rounds, args.clients, args.channels, args.seed), (20, 60, 24, None));
-        assert_eq!(args.among(), Fault::ALL);
+        assert_eq!((args.among(), args.lanes), (Fault::ALL.to_vec(), Lanes::Mixed));
         let args = parse(&["--gateway", "/proc/self/exe", "--faults", "reset,deaf", "--seed", "7"]).unwrap();
         assert_eq!((args.among(), args.seed), (vec![Fault::Reset, Fault::Deaf], Some(7)));
     }
@@ -138,6 +143,7 @@ mod tests {
             (&["--seed", "x"], "invalid digit"),
             (&["--only", "21"], "beyond --rounds 20"),
             (&["--faults", "earthquake"], "is none of gateway-kill"),
+            (&["--lanes", "both"], "is none of direct, hyper, mixed"),
             (&["--clients", "0"], "1..=2000"),
             (&["--channels", "501"], "1..=500"),
             (&["--at-once", "16"], "0..=15"),

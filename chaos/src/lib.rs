@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`fault`] | the faults by name |
 //! | [`plan`] | what happens in a round, drawn from a seed |
-//! | [`world`] | the cluster: [`store`] (Redis), [`node`] (gateways), links |
+//! | [`world`] | the cluster: [`store`] (Redis), [`node`] (gateways), links; [`lanes`]: by which lane each node serves |
 //! | [`publishing`], [`client`] | who talks and who listens; [`record`]: what a listener lived through |
 //! | [`inflict`] | how each fault is done |
 //! | [`oracle`] | what was owed against what was heard; pure |
@@ -18,6 +18,7 @@ pub mod client;
 pub mod evidence;
 pub mod fault;
 pub mod inflict;
+pub mod lanes;
 pub mod node;
 pub mod oracle;
 pub mod plan;

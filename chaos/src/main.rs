@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use chaos::fault::Fault;
+use chaos::lanes::names;
 use chaos::plan::{Plan, Scale};
 use chaos::round::{self, Report, Setting, make_folder};
 use chaos::tally::Table;
@@ -66,10 +67,12 @@ async fn rounds(args: &Args, table: &mut Table) -> Result<(), String> {
             std::fs::remove_dir_all(&folder).map_err(|error| format!("cannot empty {}: {error}", folder.display()))?;
         }
         make_folder(&folder)?;
-        let setting = Setting { gateway: args.gateway()?, scale: scale.clone(), folder };
+        let direct = args.lanes.direct(number);
+        let setting = Setting { gateway: args.gateway()?, scale: scale.clone(), direct, folder };
         let began = Instant::now();
         let ran = run(&setting, &plan).await;
-        let head = format!("round {number}/{} ({:.1} s) {}", args.rounds, began.elapsed().as_secs_f64(), plan.title());
+        let took = began.elapsed().as_secs_f64();
+        let head = format!("round {number}/{} ({took:.1} s) [{}] {}", args.rounds, names(&direct), plan.title());
         let report = match ran {
             Ok(report) => report,
             Err(error) => {

@@ -32,15 +32,17 @@ pub struct Node {
     /// Held by whoever sets how the link works.
     pub spoil: Mutex<()>,
     program: PathBuf,
+    /// It serves event streams by the direct lane.
+    direct: bool,
     log: PathBuf,
     /// Held by whoever is about to change whether it runs.
     process: Mutex<Option<Child>>,
 }
 
 impl Node {
-    /// One that does not run yet. Its log goes into `folder`.
+    /// One that does not run yet. Its log goes into `folder`. With `direct` it has the direct lane.
     #[must_use]
-    pub fn new(number: usize, program: &Path, ports: [u16; 2], link: Proxy, folder: &Path) -> Self {
+    pub fn new(number: usize, program: &Path, direct: bool, ports: [u16; 2], link: Proxy, folder: &Path) -> Self {
         let log = folder.join(format!("gateway-{number}.log"));
         let [public, admin] = ports;
         Self {
@@ -50,6 +52,7 @@ impl Node {
             link,
             spoil: Mutex::default(),
             program: program.to_owned(),
+            direct,
             log,
             process: Mutex::default(),
         }
@@ -147,6 +150,7 @@ impl Node {
         command.env("SSE_GATEWAY__LISTEN", format!("127.0.0.1:{}", self.public));
         command.env("SSE_GATEWAY__ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin));
         command.env("SSE_GATEWAY__NODE", format!("node-{}", self.number));
+        command.env("SSE_GATEWAY__LANES__DIRECT", self.direct.to_string());
         command.env("SSE_GATEWAY__RETRY", "100ms");
         command.env("SSE_GATEWAY__REDIS__URL", self.link.url());
         // Started again while Redis is away, it waits for it, as one under a supervisor would be tried again.

@@ -20,7 +20,7 @@ use crate::plan::{Plan, Scale};
 use crate::publishing::{ChannelPublisher, Ledger, Publishing, once_each};
 use crate::record::Record;
 use crate::tally::Tally;
-use crate::world::{LOOK, World};
+use crate::world::{LOOK, NODES, World};
 
 /// How long a last event may take before another one is published: one may lie within a gap that is about to be told.
 const WAVE: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub struct Setting {
     pub gateway: PathBuf,
     /// How large and how fast.
     pub scale: Scale,
+    /// Which of the nodes serve event streams by the direct lane.
+    pub direct: [bool; NODES],
     /// Where its logs go; it exists.
     pub folder: PathBuf,
 }
@@ -54,7 +56,7 @@ type Records = Vec<Arc<Mutex<Record>>>;
 /// # Errors
 /// The harness itself failed, and the round says nothing.
 pub async fn run(setting: &Setting, plan: &Plan) -> Result<Report, String> {
-    let world = World::start(&setting.gateway, plan, setting.scale.channels, &setting.folder).await?;
+    let world = World::start(setting, plan).await?;
     let stop = CancellationToken::new();
     let mut clients = JoinSet::new();
     let lived = live(setting, plan, &world, &stop, &mut clients).await;

@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::oracle::Break;
 use crate::plan::Plan;
 use crate::publishing::Ledger;
+use crate::round::Setting;
 use crate::store::Store;
 
 /// Gateways of a cluster.
@@ -48,14 +49,14 @@ struct Notes {
 }
 
 impl World {
-    /// Starts all of it, and waits until every gateway is ready. Their logs go into `folder`.
+    /// Starts all of it, and waits until every gateway is ready.
     ///
     /// # Errors
     /// What did not start.
-    pub async fn start(program: &Path, plan: &Plan, channels: usize, folder: &Path) -> Result<Self, String> {
+    pub async fn start(setting: &Setting, plan: &Plan) -> Result<Self, String> {
         let mut tries = 1;
         loop {
-            match Self::try_start(program, plan, channels, folder).await {
+            match Self::try_start(setting, plan).await {
                 Err(error) if tries == TRIES => return Err(error),
                 Err(_) => tries += 1,
                 started => return started,
@@ -63,13 +64,13 @@ impl World {
         }
     }
 
-    async fn try_start(program: &Path, plan: &Plan, channels: usize, folder: &Path) -> Result<Self, String> {
+    async fn try_start(setting: &Setting, plan: &Plan) -> Result<Self, String> {
         let store = Store::start(plan.needs(Fault::needs_disk), plan.needs(Fault::needs_replica)).await;
         let ports: [u16; NODES * 2] = testkit::free_ports();
         let mut nodes = Vec::with_capacity(NODES);
-        for (index, ports) in ports.as_chunks::<2>().0.iter().enumerate() {
+        for (index, (ports, direct)) in ports.as_chunks::<2>().0.iter().zip(setting.direct).enumerate() {
             let link = Proxy::to(store.port()).await;
-            nodes.push(Node::new(index + 1, program, *ports, link, folder));
+            nodes.push(Node::new(index + 1, &setting.gateway, direct, *ports, link, &setting.folder));
         }
         let began = Instant::now();
         // The environment may name a proxy. A connection that ended is not to be used again by another client.
@@ -78,7 +79,7 @@ impl World {
             nodes,
             publish_link: Proxy::to(store.port()).await,
             store: tokio::sync::Mutex::new(store),
-            ledger: Arc::new(Ledger::new(channels, began)),
+            ledger: Arc::new(Ledger::new(setting.scale.channels, began)),
             began,
             http: http.map_err(|error| format!("there is no HTTP client: {error}"))?,
             notes: Mutex::default(),

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use chaos::fault::Fault;
+use chaos::lanes::Lanes;
 use chaos::plan::{Plan, Scale};
 use chaos::round::{Report, Setting, run};
 
@@ -17,7 +18,10 @@ async fn round_of(faults: &[Fault]) -> Report {
     let scale = Scale::small();
     let plan = Plan::draw(SEED, faults, Some(faults.len()), &scale);
     let gateway = testkit::binary("gateway", "sse-gateway");
-    let report = run(&Setting { gateway, scale, folder: folder.path().to_owned() }, &plan).await.unwrap();
+    let report =
+        run(&Setting { gateway, scale, direct: Lanes::Mixed.direct(1), folder: folder.path().to_owned() }, &plan)
+            .await
+            .unwrap();
     let (told, timeline) = (report.wrongs.join("\n"), read(folder.path(), "timeline.txt"));
     assert!(report.wrongs.is_empty() && report.tally.passed(), "{told}\n\n{timeline}");
     assert_eq!(report.idle, [], "{timeline}");

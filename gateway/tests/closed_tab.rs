@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 
 use crate::support::{Gateway, Raw, Stream};
 
-const OPEN: &str = "sse_gateway_connections{lane=\"hyper\"}";
+/// Where HTTP/2 is counted.
+const ON_HYPER: &str = "sse_gateway_connections{lane=\"hyper\"}";
 const GONE: &str = "sse_gateway_connections_closed_total{reason=\"client\"}";
 const SUBSCRIPTIONS: &str = "sse_gateway_broker_subscriptions";
 
@@ -24,21 +25,21 @@ async fn closing_a_tab_frees_what_it_held() {
     let gateway = Gateway::start().await;
     let stays = open(&gateway, "/events?channel=a").await;
     let goes = open(&gateway, "/events?channel=a&channel=b&channel=c").await;
-    gateway.metric_becomes(OPEN, 2.0).await;
+    gateway.metric_becomes(&gateway.open(), 2.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 3.0).await;
 
     drop(goes);
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
     gateway.metric_becomes(GONE, 1.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 1.0).await;
     assert_eq!(gateway.publish(json!({"channel": "b"})).await["receivers"], 0);
     assert_eq!(gateway.publish(json!({"channel": "a"})).await["receivers"], 1);
 
     drop(stays);
-    gateway.metric_becomes(OPEN, 0.0).await;
+    gateway.metric_becomes(&gateway.open(), 0.0).await;
     gateway.metric_becomes(GONE, 2.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 0.0).await;
-    assert_eq!(gateway.metric("sse_gateway_connections_opened_total{lane=\"hyper\"}").await, 2.0);
+    assert_eq!(gateway.metric(&gateway.ever_open()).await, 2.0);
 }
 
 #[tokio::test]
@@ -46,7 +47,7 @@ async fn a_channel_lingers_for_who_comes_right_back() {
     // Longer than the test: what is seen is not the clock's doing.
     let gateway = Gateway::builder().config("[log]\nlinger = \"1m\"").start().await;
     drop(open(&gateway, "/events?channel=a").await);
-    gateway.metric_becomes(OPEN, 0.0).await;
+    gateway.metric_becomes(&gateway.open(), 0.0).await;
     assert_eq!(gateway.metric(SUBSCRIPTIONS).await, 1.0);
     assert_eq!(gateway.publish(json!({"channel": "a"})).await["receivers"], 1);
     let mut back = gateway.stream("/events?channel=a").await;
@@ -59,9 +60,9 @@ async fn a_channel_lingers_for_who_comes_right_back() {
 async fn a_reset_counts_as_going_away() {
     let gateway = Gateway::start().await;
     let raw = open(&gateway, "/events?channel=a").await;
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
     raw.reset();
-    gateway.metric_becomes(OPEN, 0.0).await;
+    gateway.metric_becomes(&gateway.open(), 0.0).await;
     gateway.metric_becomes(GONE, 1.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 0.0).await;
 }
@@ -74,9 +75,9 @@ async fn an_http2_stream_may_be_reset_by_itself() {
     let mut goes = Stream::open(client.get(gateway.url("/events?channel=b"))).await;
     stays.opened().await;
     goes.opened().await;
-    gateway.metric_becomes(OPEN, 2.0).await;
+    gateway.metric_becomes(ON_HYPER, 2.0).await;
     drop(goes);
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(ON_HYPER, 1.0).await;
     gateway.metric_becomes(GONE, 1.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 1.0).await;
     gateway.publish(json!({"channel": "a", "data": "still here"})).await;
@@ -94,7 +95,7 @@ async fn a_place_is_free_again() {
     assert!(matches!(said[..], [Decoded::Retry(_)]), "{said:?}");
     gateway.metric_becomes("sse_gateway_connections_turned_away_total{reason=\"capacity\"}", 1.0).await;
     drop(goes);
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
     gateway.stream("/events?channel=c").await.opened().await;
 }
 
@@ -114,7 +115,7 @@ async fn five_hundred_go_at_once() {
     let crowd = opening.join_all().await;
     let mut stays = gateway.stream("/events?channel=all").await;
     stays.opened().await;
-    gateway.metric_becomes(OPEN, 501.0).await;
+    gateway.metric_becomes(&gateway.open(), 501.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 501.0).await;
     gateway.publish(json!({"channel": "all", "data": "before"})).await;
     // Some have unread bytes, so they go by RST, and some while they are written to.
@@ -123,7 +124,7 @@ async fn five_hundred_go_at_once() {
     for data in ["before", "after"] {
         assert_eq!(stays.data().await.as_deref(), Some(data));
     }
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
     gateway.metric_becomes(GONE, 500.0).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 1.0).await;
 }
@@ -151,6 +152,6 @@ async fn silent_and_senseless_clients_break_nobody() {
     stream.opened().await;
     gateway.publish(json!({"channel": "a", "data": "x"})).await;
     assert_eq!(stream.data().await.as_deref(), Some("x"));
-    assert_eq!(gateway.metric(OPEN).await, 1.0);
+    assert_eq!(gateway.metric(&gateway.open()).await, 1.0);
     drop(others);
 }

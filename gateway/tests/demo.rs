@@ -236,8 +236,8 @@ async fn nodes_on_redis_tell_their_connections_to_each_other() {
 
     // It goes on by itself once Redis is back, and says nothing of a node without connections.
     drop(streams);
-    one.metric_becomes("sse_gateway_connections{lane=\"hyper\"}", 1.0).await;
-    other.metric_becomes("sse_gateway_connections{lane=\"hyper\"}", 0.0).await;
+    one.metric_becomes(&one.open(), 1.0).await;
+    other.metric_becomes(&other.open(), 0.0).await;
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]).await;
     let mut stream = eventually("a stream", async || {
         let mut stream = one.stream("/events?channel=demo:nodes").await;

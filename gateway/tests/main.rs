@@ -14,6 +14,7 @@ mod contract;
 mod cors;
 mod demo;
 mod history;
+mod lanes;
 mod layers;
 mod losing_redis;
 mod on_redis;

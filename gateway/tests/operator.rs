@@ -52,8 +52,8 @@ async fn every_declared_metric_is_there() {
         assert!(samples.any(|rest| rest.starts_with(['{', ' ', '_'])), "no sample of {name} in\n{text}");
     }
     for sample in [
-        "sse_gateway_connections{lane=\"hyper\"} 1",
-        "sse_gateway_connections_opened_total{lane=\"hyper\"} 1",
+        &*format!("{} 1", gateway.open()),
+        &*format!("{} 1", gateway.ever_open()),
         "sse_gateway_events_received_total{kind=\"durable\"} 1",
         "sse_gateway_events_received_total{kind=\"ephemeral\"} 0",
         "sse_gateway_events_delivered_total 1",

@@ -14,7 +14,8 @@ const LARGE: usize = 64 << 10;
 const ENOUGH: usize = 16 << 20;
 const CLOSED_SLOW: &str = "sse_gateway_connections_closed_total{reason=\"slow\"}";
 const CLOSED_STALLED: &str = "sse_gateway_connections_closed_total{reason=\"write_timeout\"}";
-const OPEN: &str = "sse_gateway_connections{lane=\"hyper\"}";
+/// Where HTTP/2 is counted.
+const ON_HYPER: &str = "sse_gateway_connections{lane=\"hyper\"}";
 /// History would count against the memory of the process.
 const LITTLE_HISTORY: &str = "[embedded]\nmax_bytes = 65536";
 /// Nobody falls out of the log while sockets fill: they are full before somebody is too slow.
@@ -57,9 +58,9 @@ async fn a_socket_that_takes_nothing_is_given_up() {
     let mut reader = gateway.stream("/events?channel=a").await;
     reader.opened().await;
     let _stalled = stalled(&gateway).await;
-    gateway.metric_becomes(OPEN, 2.0).await;
+    gateway.metric_becomes(&gateway.open(), 2.0).await;
     publish_while_read(&gateway, &mut reader, ENOUGH).await;
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
     gateway.metric_becomes(CLOSED_STALLED, 1.0).await;
     publish_while_read(&gateway, &mut reader, LARGE).await;
 }
@@ -72,7 +73,7 @@ async fn a_stalled_socket_counts_as_stalled_however_little_is_unread() {
     for number in 0..4 {
         gateway.publish(json!({"channel": "a", "data": large(number)})).await;
     }
-    gateway.metric_becomes(OPEN, 0.0).await;
+    gateway.metric_becomes(&gateway.open(), 0.0).await;
     let closed = gateway.admin("/metrics").await.text().await.unwrap();
     let closed: Vec<&str> =
         closed.lines().filter(|line| line.contains("_closed_total{") && line.ends_with(" 1")).collect();
@@ -104,7 +105,7 @@ async fn a_client_that_fell_behind_is_told_to_come_back() {
     assert!(numbers.len() < ENOUGH / LARGE, "all of them: the log or the socket was too large for this test");
     assert_eq!(numbers, (0..numbers.len()).collect::<Vec<_>>(), "no hole, nothing twice");
     gateway.metric_becomes(CLOSED_SLOW, 1.0).await;
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
 }
 
 #[tokio::test]
@@ -118,18 +119,11 @@ async fn an_http2_window_that_stays_shut_is_given_up() {
     reader.opened().await;
     // The window of this stream alone fills: its connection is fine.
     let _stalled = http2().get(gateway.url("/events?channel=a")).send().await.unwrap();
-    gateway.metric_becomes(OPEN, 2.0).await;
+    gateway.metric_becomes(ON_HYPER, 2.0).await;
     publish_while_read(&gateway, &mut reader, 20 * LARGE).await;
-    gateway.metric_becomes(OPEN, 1.0).await;
+    gateway.metric_becomes(ON_HYPER, 1.0).await;
     gateway.metric_becomes(CLOSED_STALLED, 1.0).await;
     publish_while_read(&gateway, &mut reader, LARGE).await;
-}
-
-/// Resident memory in KiB.
-fn resident(gateway: &Gateway) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[tokio::test]
@@ -145,11 +139,11 @@ async fn memory_does_not_grow_with_what_is_not_read() {
     }
     // Until sockets and log are full.
     publish_while_read(&gateway, &mut reader, 2 * ENOUGH).await;
-    let before = resident(&gateway);
+    let before = gateway.resident();
     publish_while_read(&gateway, &mut reader, PUBLISHED).await;
-    let grown = resident(&gateway).saturating_sub(before);
+    let grown = gateway.resident().saturating_sub(before);
     assert!(grown < GROWTH_KIB, "{before} KiB grew by {grown} KiB while 50 MiB were published");
-    assert_eq!(gateway.metric(OPEN).await, 4.0, "they are to stand still all the while");
+    assert_eq!(gateway.metric(&gateway.open()).await, 4.0, "they are to stand still all the while");
 }
 
 /// Many events at once overtake a log that holds few, although the client reads as fast as it can: that may close it, but

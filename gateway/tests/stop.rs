@@ -151,7 +151,7 @@ async fn after_the_grace_the_port_is_closed_and_the_operator_port_is_not() {
     drain(&gateway).await;
     refuses_connections(&gateway).await;
     assert!(matches!(stream.rest().await[..], [Decoded::Retry(_)]), "who reads is told and gone");
-    gateway.metric_becomes("sse_gateway_connections{lane=\"hyper\"}", 1.0).await;
+    gateway.metric_becomes(&gateway.open(), 1.0).await;
     gateway.metric_becomes("sse_gateway_connections_closed_total{reason=\"drain\"}", 1.0).await;
     assert_eq!(gateway.admin("/livez").await.status(), 200);
     assert_eq!(gateway.metric("sse_gateway_draining").await, 1.0);

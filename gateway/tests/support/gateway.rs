@@ -15,7 +15,39 @@ use super::{Stream, eventually, soon};
 pub struct Builder {
     command: Command,
     folder: TempDir,
+    lane: Lane,
 }
+
+/// How an event stream by plain HTTP/1.1 reaches its client. All others take the hyper lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// As by default.
+    Direct,
+    /// With `lanes.direct = false`.
+    Hyper,
+}
+
+impl Lane {
+    /// Which lane all tests are about that do not say it themselves: what the test run's own environment says, so that
+    /// all of them can be had over either.
+    fn of_this_run() -> Self {
+        match std::env::var(LANES_DIRECT).as_deref() {
+            Ok("false") => Self::Hyper,
+            Ok("true") | Err(_) => Self::Direct,
+            Ok(other) => panic!("{LANES_DIRECT} is true or false, not {other:?}"),
+        }
+    }
+
+    /// As metrics name it.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Hyper => "hyper",
+        }
+    }
+}
+
+const LANES_DIRECT: &str = "SSE_GATEWAY__LANES__DIRECT";
 
 impl Builder {
     /// A line of its configuration file, such as `retry = "1s"`. Sections come last, as TOML wants it.
@@ -32,6 +64,12 @@ impl Builder {
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.command.env(key, value);
         self
+    }
+
+    /// The lane of its event streams, whichever the others of this run take.
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self.env(LANES_DIRECT, if lane == Lane::Direct { "true" } else { "false" })
     }
 
     /// Flags; they win over everything.
@@ -68,10 +106,12 @@ impl Builder {
             child,
             _stdout: lines,
             _folder: self.folder,
+            lane: self.lane,
             public: public.unwrap(),
             admin: admin.unwrap(),
             // The test's own environment may name a proxy.
             client: Client::builder().no_proxy().build().unwrap(),
+            streams: Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap(),
         };
         eventually("ready", async || gateway.admin("/readyz").await.status().is_success().then_some(())).await;
         gateway
@@ -112,11 +152,14 @@ pub struct Gateway {
     /// Kept open: a gateway whose standard output is closed should not notice, but that is a test of its own.
     _stdout: Lines<BufReader<ChildStdout>>,
     _folder: TempDir,
+    lane: Lane,
     /// `host:port` of the public port.
     pub public: String,
     /// `host:port` of the operator port.
     pub admin: String,
     pub client: Client,
+    /// Opens a connection for each event stream: one that had another request before may have another lane.
+    streams: Client,
 }
 
 impl Gateway {
@@ -128,7 +171,8 @@ impl Gateway {
         // end at once when the node stops.
         command.env("SSE_GATEWAY__LISTEN", "127.0.0.1:0").env("SSE_GATEWAY__ADMIN_LISTEN", "127.0.0.1:0");
         command.env("SSE_GATEWAY__TELEMETRY__FILTER", "warn").env("SSE_GATEWAY__DRAIN__WINDOW", "0s");
-        Builder { command, folder }
+        let lane = Lane::of_this_run();
+        Builder { command, folder, lane }.lane(lane)
     }
 
     /// On this server.
@@ -158,6 +202,16 @@ impl Gateway {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The name of the metric that counts open event streams by plain HTTP/1.1.
+    pub fn open(&self) -> String {
+        open_on(self.lane)
+    }
+
+    /// The name of the metric that counts how many of them were opened.
+    pub fn ever_open(&self) -> String {
+        format!("sse_gateway_connections_opened_total{{lane=\"{}\"}}", self.lane.label())
+    }
+
     /// Publishes events as one batch by `POST /publish`. Returns the answers.
     pub async fn publish_batch(&self, events: &[Value]) -> Vec<Value> {
         let body: Vec<String> = events.iter().map(Value::to_string).collect();
@@ -173,9 +227,9 @@ impl Gateway {
         eventually(&format!("{name} {value}"), async || (self.metric(name).await == value).then_some(())).await;
     }
 
-    /// Opens an event stream by HTTP/1.1.
+    /// Opens an event stream by HTTP/1.1, on a connection of its own.
     pub async fn stream(&self, path: &str) -> Stream {
-        Stream::open(self.client.get(self.url(path))).await
+        Stream::open(self.streams.get(self.url(path))).await
     }
 
     /// Publishes by `POST /publish`. Returns the answer.
@@ -193,6 +247,35 @@ impl Gateway {
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// The same while nobody is there but this test's own client, which keeps a connection to each port.
+    pub async fn descriptors_at_rest(&self) -> usize {
+        for port in [&self.public, &self.admin] {
+            self.client.get(format!("http://{port}/nothing")).send().await.unwrap().bytes().await.unwrap();
+        }
+        self.descriptors()
+    }
+
+    /// Waits until it has no more files and sockets open than `before`, and no event stream.
+    pub async fn is_at_rest(&self, before: usize, what: &str) {
+        for lane in [Lane::Direct, Lane::Hyper] {
+            self.metric_becomes(&open_on(lane), 0.0).await;
+        }
+        let descriptors = async || (self.descriptors() <= before).then_some(());
+        eventually(&format!("{before} descriptors after {what}"), descriptors).await;
+    }
+
+    /// Its resident memory, in KiB.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Sends a signal by name, such as `TERM`.
@@ -215,6 +298,11 @@ impl Gateway {
         self.signal("TERM").await;
         self.exit().await
     }
+}
+
+/// The metric that counts what is open on a lane.
+fn open_on(lane: Lane) -> String {
+    format!("sse_gateway_connections{{lane=\"{}\"}}", lane.label())
 }
 
 /// `host:port` of the URL in the greeting's line that begins with `word`.

@@ -1,5 +1,6 @@
 //! HTTP/1 by hand: for what a client library would tidy up, or would never do.
 
+use bytes::BufMut as _;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,9 +61,56 @@ impl Raw {
         soon("the gateway taking a request", self.socket.write_all(bytes)).await
     }
 
+    /// Hands over as many of these bytes as the system takes at once, of a client that does not care whether they are read.
+    /// Returns how many.
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.socket.try_write(&bytes[taken..]) {
+                Ok(more) => taken += more,
+                Err(_) => break,
+            }
+        }
+        taken
+    }
+
+    /// Waits until the gateway has read all that was sent.
+    pub async fn all_is_read(&self) {
+        let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+        let (gateway, client) = (port(self.socket.peer_addr().unwrap()), port(self.socket.local_addr().unwrap()));
+        let is_read = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let mut rows = table.lines().filter(|row| row.contains(&gateway) && row.contains(&client));
+            rows.any(|row| {
+                let row: Vec<&str> = row.split_whitespace().collect();
+                // Its end of the connection, established, and the length of its queue of what was not read.
+                row[1].ends_with(&gateway) && row[3] == "01" && row[4].ends_with(":00000000")
+            })
+        };
+        let reading = async {
+            while !is_read() {
+                // That took its time already.
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the gateway reading what was sent", reading).await;
+    }
+
+    /// Reads what is there, `most` bytes of it; keeps it for later. Returns how many bytes it keeps, `None` at the end.
+    pub async fn sip(&mut self, most: usize) -> Option<usize> {
+        let mut some = (&mut self.received).limit(most);
+        let read = soon("something on a socket", self.socket.read_buf(&mut some)).await;
+        read.is_ok_and(|bytes| bytes > 0).then_some(self.received.len())
+    }
+
     /// Sends a GET by HTTP/1.1.
     pub async fn get(&mut self, target: &str) {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: gateway\r\n\r\n")).await;
+    }
+
+    /// Sends nothing more, and says so; reads on.
+    pub async fn half_close(&mut self) {
+        self.socket.shutdown().await.unwrap();
     }
 
     /// Reads the head of a response.
@@ -95,11 +143,25 @@ impl Raw {
 
     /// Reads a body of `Content-Length` bytes.
     pub async fn body_of(&mut self, head: &Head) -> String {
-        let length: usize = head.get("content-length").expect("a length").parse().unwrap();
+        self.body_of_length(head.get("content-length").expect("a length").parse().unwrap()).await
+    }
+
+    /// Reads a body of `length` bytes.
+    pub async fn body_of_length(&mut self, length: usize) -> String {
         while self.received.len() < length {
             assert!(self.more().await, "the body broke off");
         }
         text(self.received.drain(..length).collect())
+    }
+
+    /// For a head that was read otherwise than by [`head`](Self::head).
+    pub fn body_comes_in_chunks(&mut self, chunked: bool) {
+        self.chunked = chunked;
+    }
+
+    /// Reads the rest of a body, to its last chunk, or to the end of the connection where it comes without chunks.
+    pub async fn rest_of_body(&mut self) -> String {
+        if self.chunked { self.rest_of_chunks().await } else { text(self.rest().await) }
     }
 
     /// Reads the rest of a body in chunks, to its last chunk.
@@ -112,6 +174,13 @@ impl Raw {
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.received)
+    }
+
+    /// Waits for the end of a connection on which nothing is said any more, for longer than anything else may take.
+    pub async fn ends_within(&mut self, patience: std::time::Duration) {
+        let end = tokio::time::timeout(patience, self.socket.read_buf(&mut self.received)).await;
+        let end = end.unwrap_or_else(|_| panic!("the connection did not end within {patience:?}"));
+        assert!(!end.is_ok_and(|bytes| bytes > 0), "{:?}", String::from_utf8_lossy(&self.received));
     }
 
     /// Reads up to and with `end`, or to the end of the connection.
