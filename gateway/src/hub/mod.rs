@@ -46,6 +46,8 @@ use crate::metrics::HubMetrics;
 
 /// How often [`Hub::run`] looks for channels whose linger is over.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Places for lingering channels that stay when there are none: when a node's clients all go at once it takes many.
+const LINGERING_KEPT: usize = 1_024;
 /// How often it looks for old events in the logs.
 const TRIM_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -281,6 +283,9 @@ impl Hub {
                 table.channels.remove(&local.channel);
                 table.send(Interest::Unsubscribe { channel: local.channel.clone() });
             }
+        }
+        if table.lingering.is_empty() && table.lingering.capacity() > LINGERING_KEPT {
+            table.lingering = VecDeque::new();
         }
         set_count(&self.metrics.broker_subscriptions, table.channels.len());
     }

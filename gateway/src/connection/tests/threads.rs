@@ -1,7 +1,7 @@
 //! Connections that read while events arrive, on threads of their own: what the model, which has one, cannot show.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::task::{Poll, Wake};
 
 use tokio_util::task::TaskTracker;
@@ -66,8 +66,8 @@ fn whoever_is_on_a_loop_is_told_of_every_event() {
     const ROUNDS: u64 = 1_500;
     let mut world = World::new(1);
     world.gate = Gate::new(1_000);
-    let sleeps: [Arc<Unpark>; 2] = Default::default();
-    let inboxes = sleeps.clone().map(|sleeps| Arc::new(Inbox::new(sleeps.into())));
+    let sleeping: [Arc<Sleep>; 2] = Default::default();
+    let inboxes = sleeping.each_ref().map(|sleep| Arc::new(Inbox::new(sleep.clone().into())));
     let mut loops = [Vec::new(), Vec::new()];
     for number in 0..CONNECTIONS {
         let on = usize::from(number % 3 == 0);
@@ -77,8 +77,8 @@ fn whoever_is_on_a_loop_is_told_of_every_event() {
     }
     let read = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        for ((inbox, sleeps), connections) in inboxes.iter().zip(&sleeps).zip(&mut loops) {
-            scope.spawn(|| drive(inbox, sleeps, connections, &read));
+        for ((sleep, inbox), connections) in sleeping.iter().zip(&inboxes).zip(&mut loops) {
+            scope.spawn(|| drive(sleep, inbox, connections, &read));
         }
         let _close = CloseOnDrop(&world.hub.clone());
         let mut sent = 0;
@@ -101,9 +101,7 @@ fn whoever_is_on_a_loop_is_told_of_every_event() {
 }
 
 /// An event loop: goes through those who have something new, a few at a time, and sleeps until there are more.
-fn drive(inbox: &Arc<Inbox>, sleeps: &Unpark, connections: &mut [Connection], read: &AtomicU64) {
-    // Before it looks: whoever has something later knows whom to wake.
-    let _ = sleeps.0.set(std::thread::current());
+fn drive(sleep: &Sleep, inbox: &Arc<Inbox>, connections: &mut [Connection], read: &AtomicU64) {
     let (mut calls, mut tokens) = (Calls::default(), Vec::new());
     connections.iter_mut().for_each(|connection| look(connection, read));
     while inbox.closing().is_none() {
@@ -116,8 +114,7 @@ fn drive(inbox: &Arc<Inbox>, sleeps: &Unpark, connections: &mut [Connection], re
             }
         }
         calls.tokens.drain(..).for_each(|token| look(&mut connections[token as usize], read));
-        // Whoever wakes it meanwhile has it go on at once.
-        std::thread::park();
+        sleep.until_woken();
     }
 }
 
@@ -130,14 +127,24 @@ fn look(connection: &mut Connection, read: &AtomicU64) {
     }
 }
 
+/// Sleep of a thread; one that is woken before it sleeps goes on at once.
 #[derive(Default)]
-struct Unpark(OnceLock<std::thread::Thread>);
+struct Sleep {
+    woken: Mutex<bool>,
+    wakes: Condvar,
+}
 
-impl Wake for Unpark {
+impl Sleep {
+    fn until_woken(&self) {
+        let woken = self.wakes.wait_while(self.woken.lock().unwrap(), |woken| !*woken);
+        *woken.unwrap() = false;
+    }
+}
+
+impl Wake for Sleep {
     fn wake(self: Arc<Self>) {
-        if let Some(thread) = self.0.get() {
-            thread.unpark();
-        }
+        *self.woken.lock().unwrap() = true;
+        self.wakes.notify_one();
     }
 }
 
@@ -200,7 +207,6 @@ fn first_event(connection: &Connection, beginning: Position) -> Position {
         if let Some(first) = events.first() {
             return first.order().position;
         }
-        // Let the one who publishes have the lock: this thread would take it again at once.
-        std::thread::yield_now();
+        std::hint::spin_loop();
     }
 }

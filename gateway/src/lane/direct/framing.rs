@@ -16,8 +16,6 @@ pub(super) fn head(mut parts: Parts, close: bool) -> Vec<u8> {
     if close {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    // The router takes the answer for one without a body.
-    parts.headers.remove(CONTENT_LENGTH);
     let mut out = Vec::with_capacity(320);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
@@ -36,7 +34,8 @@ pub(super) fn head(mut parts: Parts, close: bool) -> Vec<u8> {
 }
 
 fn fields(out: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
+    // The router takes the answer for one without a body, and says so.
+    for (name, value) in headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());

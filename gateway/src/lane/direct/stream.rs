@@ -17,8 +17,6 @@ use crate::connection::{CloseReason, Connection, Next, Pieces};
 
 /// Writes of one connection before others have their turn: one that is given much of the past holds nobody up.
 const WRITES: usize = 8;
-/// Pieces of a write that take no allocation.
-const FEW: usize = 8;
 /// What is kept of requests that a client sends while its stream is open; more waits in its system.
 const MAX_EARLY: usize = 64 << 10;
 
@@ -77,7 +75,7 @@ impl Stream {
     pub(super) fn open(&mut self, head: Vec<u8>, now: Instant, write_timeout: Duration) -> Served {
         self.connection.wakeup().looks();
         match self.connection.next(now) {
-            Next::Write(data) => match self.write(head, &data, now) {
+            Next::Write(data) => match self.write(head, data, now) {
                 Ok(()) => self.serve(now, write_timeout),
                 Err(error) => self.failed(&error),
             },
@@ -98,7 +96,7 @@ impl Stream {
                 return Served::Ended;
             }
             let written = match self.connection.next(now) {
-                Next::Write(data) => self.write(Vec::new(), &data, now),
+                Next::Write(data) => self.write(Vec::new(), data, now),
                 Next::Wait(until) => return Served::Until(until),
                 Next::End => self.write_end(now),
             };
@@ -151,19 +149,20 @@ impl Stream {
     }
 
     /// One chunk, by one call of the system, behind `head`.
-    fn write(&mut self, head: Vec<u8>, data: &Pieces, now: Instant) -> io::Result<()> {
+    fn write(&mut self, head: Vec<u8>, data: Pieces, now: Instant) -> io::Result<()> {
         let size = ChunkSize::new(data.len());
-        let mut pieces = SmallVec::<[IoSlice<'_>; FEW]>::new();
-        pieces.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
-        pieces.extend(data.pieces().iter().map(|piece| IoSlice::new(piece)));
-        pieces.push(IoSlice::new(CHUNK_END));
-        let sent = send(&self.socket, &pieces)?;
-        if sent == head.len() + size.as_bytes().len() + data.len() + CHUNK_END.len() {
+        let data = data.pieces();
+        let mut all: SmallVec<[IoSlice<'_>; 8]> = SmallVec::with_capacity(data.len() + 3);
+        all.extend([IoSlice::new(&head), IoSlice::new(size.as_bytes())]);
+        all.extend(data.iter().map(|piece| IoSlice::new(piece)));
+        all.push(IoSlice::new(CHUNK_END));
+        let sent = send(&self.socket, &all)?;
+        if sent == all.iter().map(|piece| piece.len()).sum::<usize>() {
             return Ok(());
         }
-        let before = [Bytes::from(head), Bytes::copy_from_slice(size.as_bytes())];
-        let end = [Bytes::from_static(CHUNK_END)];
-        self.keep(before.into_iter().chain(data.pieces().iter().cloned()).chain(end), sent, now);
+        let before = [Bytes::copy_from_slice(&head), Bytes::copy_from_slice(size.as_bytes())];
+        let pieces = before.into_iter().chain(data.iter().cloned()).chain([Bytes::from_static(CHUNK_END)]);
+        self.keep(pieces, sent, now);
         Ok(())
     }
 
