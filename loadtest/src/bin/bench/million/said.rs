@@ -37,7 +37,7 @@ pub(super) fn text(report: &Report, nodes: u32, started: Duration) -> Result<Str
     line("Redis, an event in each channel", report.number("/watched/redis/rss_end_kib")?);
     line("clients", report.number("/client/rss_kib")?);
     line("kernel, TCP buffers", report.number("/system/kernel_tcp_kib")?);
-    line("kernel, slab", report.number("/system/slab_kib")?);
+    line("kernel, slab grown by", report.number("/system/slab_kib")? - report.number("/system/slab_before_kib")?);
     let taken = report.number("/system/mem_available_before_kib")? - report.number("/system/mem_available_open_kib")?;
     line("all of it (less memory available)", taken);
     let _ = writeln!(
@@ -68,7 +68,7 @@ mod tests {
             "server": { "rss_before_kib": 1024, "rss_open_kib": 3072 },
             "watched": { "redis": { "rss_open_kib": 1024, "rss_end_kib": 2048 } },
             "client": { "rss_kib": 512 },
-            "system": { "kernel_tcp_kib": 0, "slab_kib": 4096, "mem_available_before_kib": 20480, "mem_available_open_kib": 10240 },
+            "system": { "kernel_tcp_kib": 0, "slab_before_kib": 1024, "slab_kib": 4096, "mem_available_before_kib": 20480, "mem_available_open_kib": 10240 },
         }));
         let text = text(&report, 3, Duration::from_millis(250)).unwrap();
         for line in [
@@ -78,6 +78,7 @@ mod tests {
             "nodes                                      3              3.00",
             "nodes, growth                              2              2.00",
             "Redis, an event in each channel            2              2.00",
+            "kernel, slab grown by                      3              3.00",
             "all of it (less memory available)         10             10.00",
             "wrong: 1 lost",
         ] {
