@@ -48,6 +48,8 @@ impl Raw {
     }
 
     fn of(socket: TcpStream) -> Self {
+        // What is sent in pieces is to arrive in pieces, and at once.
+        socket.set_nodelay(true).unwrap();
         Self { socket, received: Vec::new(), chunked: false, body: Vec::new() }
     }
 
