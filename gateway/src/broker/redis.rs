@@ -14,6 +14,7 @@ pub(crate) mod hearing;
 mod library;
 mod read;
 mod reader;
+mod rest;
 mod session;
 mod sweep;
 mod telling;
@@ -271,7 +272,8 @@ impl Broker for RedisBroker {
             let _guard = stop.clone().drop_guard();
             let (done, ended) = oneshot::channel();
             let work = move || {
-                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = match runtime.enable_all().on_thread_park(rest::before_sleep).build() {
                     Ok(runtime) => runtime,
                     Err(error) => return tracing::error!(%error, "cannot start the thread that talks to Redis"),
                 };

@@ -20,7 +20,7 @@ const BACKLOG: i32 = 4_096;
 /// Linux gives sockets that are accepted their listener's options, which saves five calls for each.
 const INHERITED: bool = cfg!(target_os = "linux");
 /// Clients that come within so short a time are accepted together.
-const TOGETHER: Duration = Duration::from_millis(1);
+const TOGETHER: Duration = Duration::from_millis(2);
 /// Between attempts to accept after the system refused one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

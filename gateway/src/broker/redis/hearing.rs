@@ -20,6 +20,7 @@ pub(crate) use self::words::{Attached, Compared, Progress, Suspicion};
 use super::super::{Message, Seen, Sink, Stamp};
 use super::PARTITION;
 use super::ended::Ended;
+use super::rest;
 
 mod words;
 
@@ -242,6 +243,7 @@ impl Hearing {
             return self.barrier(state, &bytes);
         }
         state.messages += 1;
+        rest::heard();
         let Some(listened) = state.channels.get_mut(&name) else { return Ok(()) };
         let channel = listened.channel.clone();
         let bytes = Bytes::from(bytes);

@@ -304,6 +304,7 @@ impl EventLoop {
     pub(super) fn served(&mut self, token: u32, served: Served) {
         match served {
             Served::Until(at) => {
+                self.await_room(token);
                 if let Some(Slot::Stream(stream)) = self.slots.get_mut(token as usize) {
                     stream.timer = self.wheel.enter(token, at, stream.timer);
                 }

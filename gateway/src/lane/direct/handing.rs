@@ -83,12 +83,26 @@ impl EventLoop {
     pub(super) fn register(&mut self, token: u32) -> bool {
         let Some(Slot::Waiting(waiting)) = self.slots.get(token as usize) else { return false };
         let descriptor = waiting.arrival.socket.as_raw_fd();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let result = self.poll.registry().register(&mut SourceFd(&descriptor), Token(token as usize), interest);
+        let token = Token(token as usize);
+        let result = self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE);
         if let Err(error) = &result {
             tracing::error!(%error, "cannot have events of a socket");
         }
         result.is_ok()
+    }
+
+    /// Has the system tell when a socket that is full takes bytes again. Most never are, so they are not asked about before.
+    pub(super) fn await_room(&mut self, token: u32) {
+        let Some(Slot::Stream(stream)) = self.slots.get_mut(token as usize) else { return };
+        if !stream.is_blocked() || std::mem::replace(&mut stream.is_watched, true) {
+            return;
+        }
+        let (descriptor, interest) = (stream.socket.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
+        let result = self.poll.registry().reregister(&mut SourceFd(&descriptor), Token(token as usize), interest);
+        if let Err(error) = result {
+            // It ends at its write timeout.
+            tracing::error!(%error, "cannot have events of a socket");
+        }
     }
 
     /// Closes a socket and ends what was on it.

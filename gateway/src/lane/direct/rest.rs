@@ -1,4 +1,5 @@
-//! A loop that has worked rests before it looks for what is new: for as long as it worked, 1 ms at least.
+//! A loop that has worked rests before it looks for what is new: for as long as it worked, within
+//! bounds.
 //!
 //! What comes meanwhile is served together. A channel with a thousand listeners and a thousand events a second then costs a
 //! write of many events for each of them, rather than a write for each event; and ten thousand channels with an event now and
@@ -10,7 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Shortest rest: what waking up costs is worth it.
-const LEAST: Duration = Duration::from_millis(1);
+const LEAST: Duration = Duration::from_millis(2);
+/// Who has worked for less than that, and not again within so long a time, needs none.
+const SOON: Duration = Duration::from_millis(4);
 /// Longest: nobody is to notice.
 const MOST: Duration = Duration::from_millis(8);
 
@@ -19,6 +22,8 @@ const MOST: Duration = Duration::from_millis(8);
 pub(super) struct Rest {
     /// Since when it works; `None` when it has not found anything to do.
     since: Option<Instant>,
+    /// When it was done the last time.
+    last: Option<Instant>,
     /// Until when it rests.
     until: Option<Instant>,
 }
@@ -41,8 +46,11 @@ impl Rest {
     /// Until when it rests, from now on if it has worked; `None` where there was nothing to do, or is too much (`crowded`).
     pub(super) fn until(&mut self, now: Instant, crowded: impl FnOnce() -> bool) -> Option<Instant> {
         let since = if self.until.is_some() || crowded() { None } else { self.since.take() };
-        if let Some(since) = since {
-            self.until = Some(now + now.saturating_duration_since(since).clamp(LEAST, MOST));
+        let Some(since) = since else { return self.until };
+        let worked = now.saturating_duration_since(since);
+        let last = self.last.replace(now);
+        if worked >= LEAST || last.is_some_and(|last| since.saturating_duration_since(last) <= SOON) {
+            self.until = Some(now + worked.clamp(LEAST, MOST));
         }
         self.until
     }
@@ -59,7 +67,7 @@ mod tests {
     #[test]
     fn rests_as_long_as_it_worked_within_bounds() {
         let begin = Instant::now();
-        for (worked, rests) in [(0, 1), (3, 3), (100, 8)] {
+        for (worked, rests) in [(2, 2), (3, 3), (100, 8)] {
             let mut rest = Rest::default();
             rest.works(begin);
             let end = after(begin, worked);
@@ -68,6 +76,17 @@ mod tests {
             assert_eq!(rest.until(after(end, rests - 1), || true), Some(after(end, rests)), "it has begun");
             assert!(rest.is_over(after(end, rests)));
             assert_eq!(rest.until(after(end, rests), || false), None, "nothing came");
+        }
+    }
+
+    #[test]
+    fn a_little_work_needs_rest_only_if_there_was_some_before() {
+        let (mut rest, begin) = (Rest::default(), Instant::now());
+        for (at, rests) in [(0, false), (5, false), (9, true), (20, false), (21, true)] {
+            let now = after(begin, at);
+            assert!(rest.is_over(now));
+            rest.works(now);
+            assert_eq!(rest.until(now, || false), rests.then(|| after(now, 2)), "at {at} ms");
         }
     }
 

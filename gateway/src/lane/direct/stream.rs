@@ -26,6 +26,8 @@ pub(super) struct Stream {
     pub(super) place: OwnedSemaphorePermit,
     /// Its earliest entry in the wheel.
     pub(super) timer: Tick,
+    /// The system tells when the socket takes bytes again. Set the first time that it is full.
+    pub(super) is_watched: bool,
     /// The socket does not outlive the stream.
     pub(super) closes: bool,
     connection: Connection,
@@ -68,7 +70,7 @@ impl Stream {
         early: Vec<u8>,
     ) -> Self {
         let rare = (!early.is_empty()).then(|| Box::new(Rare { early, ..Rare::default() }));
-        Self { socket, place, timer: NEVER, closes, connection, rare }
+        Self { socket, place, timer: NEVER, is_watched: false, closes, connection, rare }
     }
 
     /// Writes the answer's head together with what the connection says first.
