@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long it rests.
-const REST: Duration = Duration::from_millis(2);
+const REST: Duration = Duration::from_millis(4);
 /// Messages that come after each other within so long a time come soon.
-const SOON: Duration = Duration::from_millis(4);
+const SOON: Duration = Duration::from_millis(8);
 
 thread_local! {
     /// Something was heard since the last sleep. Set by whoever hears, taken before the thread sleeps.

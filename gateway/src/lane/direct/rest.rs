@@ -1,21 +1,20 @@
-//! A loop that has worked rests before it looks for what is new: for as long as it worked, within
-//! bounds.
+//! A loop that has worked rests before it looks for what is new: for twice as long as it worked, within bounds.
 //!
 //! What comes meanwhile is served together. A channel with a thousand listeners and a thousand events a second then costs a
 //! write of many events for each of them, rather than a write for each event; and ten thousand channels with an event now and
-//! then cost one wake-up for several. The first event after a quiet time waits for nothing. Sockets and timers are seen to
-//! while a loop rests.
+//! then cost one wake-up for several. The first event after a quiet time waits for nothing, and a loop with more to do than
+//! it can do does not rest. Sockets and timers are seen to while it rests.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Shortest rest: what waking up costs is worth it.
-const LEAST: Duration = Duration::from_millis(2);
+const LEAST: Duration = Duration::from_millis(4);
 /// Who has worked for less than that, and not again within so long a time, needs none.
-const SOON: Duration = Duration::from_millis(4);
+const SOON: Duration = Duration::from_millis(8);
 /// Longest: nobody is to notice.
-const MOST: Duration = Duration::from_millis(8);
+const MOST: Duration = Duration::from_millis(12);
 
 /// Owned by its loop.
 #[derive(Debug, Default)]
@@ -50,7 +49,7 @@ impl Rest {
         let worked = now.saturating_duration_since(since);
         let last = self.last.replace(now);
         if worked >= LEAST || last.is_some_and(|last| since.saturating_duration_since(last) <= SOON) {
-            self.until = Some(now + worked.clamp(LEAST, MOST));
+            self.until = Some(now + (worked * 2).clamp(LEAST, MOST));
         }
         self.until
     }
@@ -65,9 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn rests_as_long_as_it_worked_within_bounds() {
+    fn rests_twice_as_long_as_it_worked_within_bounds() {
         let begin = Instant::now();
-        for (worked, rests) in [(2, 2), (3, 3), (100, 8)] {
+        for (worked, rests) in [(4, 8), (5, 10), (100, 12)] {
             let mut rest = Rest::default();
             rest.works(begin);
             let end = after(begin, worked);
@@ -82,11 +81,11 @@ mod tests {
     #[test]
     fn a_little_work_needs_rest_only_if_there_was_some_before() {
         let (mut rest, begin) = (Rest::default(), Instant::now());
-        for (at, rests) in [(0, false), (5, false), (9, true), (20, false), (21, true)] {
+        for (at, rests) in [(0, false), (9, false), (17, true), (40, false), (41, true)] {
             let now = after(begin, at);
             assert!(rest.is_over(now));
             rest.works(now);
-            assert_eq!(rest.until(now, || false), rests.then(|| after(now, 2)), "at {at} ms");
+            assert_eq!(rest.until(now, || false), rests.then(|| after(now, 4)), "at {at} ms");
         }
     }
 
@@ -98,6 +97,6 @@ mod tests {
         rest.works(now);
         assert_eq!(rest.until(after(now, 5), || true), None);
         assert!(rest.is_over(after(now, 5)));
-        assert_eq!(rest.until(after(now, 6), || false), Some(after(now, 12)), "it has worked since");
+        assert_eq!(rest.until(after(now, 6), || false), Some(after(now, 18)), "it has worked since");
     }
 }
