@@ -129,3 +129,36 @@ impl Door {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[test]
+    fn the_loop_with_the_fewest_gets_the_next() {
+        let doors: Vec<_> = (0..3)
+            .map(|_| {
+                let poll = mio::Poll::new().unwrap();
+                let alarm = Alarm::new(mio::Waker::new(poll.registry(), event_loop::ALARM).unwrap());
+                Arc::new(Door { arrived: Mutex::default(), alarm, held: AtomicUsize::new(0) })
+            })
+            .collect();
+        let (lane, places) = (DirectLane { doors }, Arc::new(Semaphore::new(100)));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let arrive = || {
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            lane.give(Arrival { socket, place: places.clone().try_acquire_owned().unwrap() });
+        };
+        let arrived = || lane.doors.iter().map(|door| door.lock().len()).collect::<Vec<_>>();
+        (0..9).for_each(|_| arrive());
+        assert_eq!(arrived(), [3, 3, 3]);
+        // Two of one loop's have gone.
+        lane.doors[1].held.fetch_sub(2, Ordering::Relaxed);
+        (0..5).for_each(|_| arrive());
+        assert_eq!(arrived(), [4, 6, 4]);
+    }
+}

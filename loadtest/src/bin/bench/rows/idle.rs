@@ -20,7 +20,7 @@ async fn measure(bench: &Bench) -> Result<Vec<Measure>, String> {
     // At least one keep-alive of every connection.
     let load = Load::new("idle").flag("--connections", 15_000).flag("--channels", 1);
     let load =
-        load.flag("--connect-rate", CONNECT_RATE).seconds("--idle", bench.either(60, 25)).seconds("--duration", 1);
+        load.flag("--connect-rate", CONNECT_RATE).seconds("--idle", 2).seconds("--duration", bench.either(60, 25));
     let jobs = [Ours, Naive].map(|subject| Job::new(subject, &load));
     let series = bench.interleaved(bench.either(2, 1), &jobs, CPU).await?;
     let [ours, naive] = &series[..] else { return Err("a series is missing".to_owned()) };
