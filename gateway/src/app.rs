@@ -37,6 +37,8 @@ use crate::shutdown::{DrainSettings, Lifecycle, Signals};
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Open files of each event loop.
+const FILES_OF_LOOP: u64 = 2;
 /// Open files kept for the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 64;
 
@@ -127,7 +129,7 @@ impl App {
         let metrics = Arc::new(NodeMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
-            max_sockets: max_sockets(RESERVED_FILES),
+            max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
             direct: config.lanes.direct.then(|| DirectPort { loops: config.loops(), is_stream: http::is_stream }),
         };
         let admin_router = admin::router(Arc::new(Admin {

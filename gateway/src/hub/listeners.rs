@@ -12,6 +12,9 @@ use super::wakeup::Wakeup;
 /// Most tasks that are woken between two locks: what a publish takes for it is the same for one and for ten thousand.
 const BATCH: usize = 64;
 
+/// Most keys that are looked at for one token that is to be found: a channel that many have left holds its lock no longer.
+const KEYS: usize = 8;
+
 /// Part of a channel's state. An entry is made by `Hub::attach` and ends with its `Subscription`.
 ///
 /// Most channels have one connection, on an event loop: that one takes no allocation.
@@ -137,7 +140,7 @@ impl Listeners {
         (batch, (key < tasks.capacity()).then_some(key))
     }
 
-    /// Up to `limit` tokens of the loop of `inbox` from key `from` on. Returns the key behind them if there may be more. With
+    /// Up to `limit` tokens, which may be none though there are more, of the loop of `inbox` from key `from` on. Returns the key behind them if there may be more. With
     /// `begins`, whatever is new from now on has to be told again.
     pub(super) fn on_loop(
         &mut self,
@@ -152,7 +155,8 @@ impl Listeners {
             on_loop.called = false;
         }
         let (end, mut key, mut left) = (on_loop.tokens.end(), from, limit);
-        while left > 0 && key < end {
+        let most = from.saturating_add(limit.saturating_mul(KEYS));
+        while left > 0 && key < end.min(most) {
             if let Some(token) = on_loop.tokens.get(key) {
                 tokens.push(token);
                 left -= 1;

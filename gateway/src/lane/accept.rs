@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use shared::net::{is_about_one_peer, set_options};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::direct::{Arrival, DirectLane};
@@ -19,7 +19,7 @@ use super::hyper::{Handed, HyperLane};
 const BACKLOG: i32 = 4_096;
 /// Linux gives sockets that are accepted their listener's options, which saves five calls for each.
 const INHERITED: bool = cfg!(target_os = "linux");
-/// Clients that come within so short a time are accepted together.
+/// Clients that come within so short a time are accepted together, since each wake-up costs more than an accept.
 const TOGETHER: Duration = Duration::from_millis(2);
 /// Between attempts to accept after the system refused one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -52,7 +52,6 @@ pub(super) async fn accept_all(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
     let (mut refused, mut full) = (false, false);
-    let mut since = Instant::now();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -64,7 +63,10 @@ pub(super) async fn accept_all(
                     tracing::info!("accepting connections again");
                 }
                 lanes.give(socket, place);
-                rest(&mut since).await;
+                while let Some(Ok((socket, place))) = accept(&listener, &places, &mut full, max).now_or_never() {
+                    lanes.give(socket, place);
+                }
+                tokio::time::sleep(TOGETHER).await;
             }
             Err(error) if is_about_one_peer(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");
@@ -94,16 +96,6 @@ async fn accept(
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (socket, _) = listener.accept().await?;
     Ok((socket, place))
-}
-
-/// Clients that come one soon after the other are accepted together, since each wake-up costs more than an accept. `since`: when
-/// the last rest was over.
-async fn rest(since: &mut Instant) {
-    if since.elapsed() < TOGETHER {
-        return;
-    }
-    tokio::time::sleep(TOGETHER).await;
-    *since = Instant::now();
 }
 
 impl Lanes {

@@ -49,7 +49,8 @@ struct Link {
     born: Instant,
     /// Milliseconds since `born` of the latest answer. Written by whoever gets one, read by those who wait for theirs.
     answered: AtomicU64,
-    /// The same of the first question since then; [`NOTHING`] where there was none. Outlives those who asked.
+    /// The same of the first question since then; [`NOTHING`] where there was none. Outlives those who asked: a call that is dropped
+    /// before it was written may cost a link that would have answered.
     asked: AtomicU64,
 }
 
@@ -199,8 +200,12 @@ impl Place<'_> {
         loop {
             let give_up = self.link.answered().max(asked) + self.line.patience;
             if let Ok(answers) = timeout_at(give_up.min(deadline), &mut answers).await {
-                self.link.answers();
-                return answers.map_err(|error| Failure::of(&error));
+                // A link that broke has answered nobody.
+                let answers = answers.map_err(|error| Failure::of(&error));
+                if answers.as_ref().err().is_none_or(|failure| !failure.breaks_link) {
+                    self.link.answers();
+                }
+                return answers;
             }
             // Meanwhile it may have answered others.
             let silent = Instant::now() >= self.link.answered().max(asked) + self.line.patience;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -17,16 +18,16 @@ use super::slot::{Said, Slot, Waiting};
 use super::stream::Served;
 use super::wheel::{NEVER, Tick, Wheel};
 use super::{DirectSettings, Door};
-use crate::hub::{Calls, Inbox, Round};
+use crate::hub::{Inbox, Round};
 
 /// The token of the alarm; slots count from 0 and never come to it.
 pub(super) const ALARM: Token = Token(usize::MAX);
 /// Connections that look before the loop sees to its sockets and timers again.
-const SLICE: usize = 256;
+pub(super) const SLICE: usize = 256;
 /// More channels than that wait: they do not get fewer by waiting.
 const MANY: usize = 16;
 /// Events that the system tells at a time.
-const EVENTS: usize = 1_024;
+const EVENTS: usize = SLICE;
 /// Read at a time.
 const SCRATCH: usize = 16 << 10;
 /// What half a request may take when the node stops.
@@ -36,30 +37,32 @@ pub(super) struct EventLoop {
     pub(super) settings: DirectSettings,
     pub(super) poll: mio::Poll,
     pub(super) door: Arc<Door>,
-    inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<Inbox>,
     /// By token. A token may be called for when it is somebody else's by now: looking does no harm.
     pub(super) slots: Slab<Slot>,
     wheel: Wheel,
     /// Ways through the connections of a channel that have not begun.
-    rounds: VecDeque<Round>,
+    pub(super) rounds: VecDeque<Round>,
     /// Those that have, and are not at their end.
-    begun: VecDeque<Round>,
+    pub(super) begun: VecDeque<Round>,
     /// What came for channels of `begun`: it waits for the next rest, so that one pass serves all of it.
-    later: Vec<Round>,
-    rest: Rest,
-    /// Connections that have more to write.
-    again: Vec<u32>,
+    pub(super) later: Vec<Round>,
+    pub(super) rest: Rest,
+    /// Connections that were called one by one, or have more to write. A stream is in it once.
+    pub(super) single: VecDeque<u32>,
+    /// More sockets have come than one turn takes.
+    is_door_full: bool,
     /// All connections are to end: the next one that has to look for its moment, until each of them has.
-    closing: Option<usize>,
+    pub(super) closing: Option<usize>,
     /// That has begun.
-    closes: bool,
+    pub(super) closes: bool,
     /// The stop was seen.
     pub(super) stopping: bool,
     /// The beginning of this turn.
     pub(super) now: Instant,
     scratch: Box<[u8]>,
     /// Room for tokens, empty between uses.
-    tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
 }
 
 impl EventLoop {
@@ -76,7 +79,8 @@ impl EventLoop {
             begun: VecDeque::new(),
             later: Vec::new(),
             rest: Rest::default(),
-            again: Vec::new(),
+            single: VecDeque::new(),
+            is_door_full: false,
             closing: None,
             closes: false,
             stopping: false,
@@ -96,6 +100,7 @@ impl EventLoop {
                 self.admit();
                 self.go_round();
             }
+            self.look_single();
             self.close_some();
             self.call_due();
             if self.is_over() {
@@ -117,11 +122,13 @@ impl EventLoop {
 
     /// How long it may sleep: not at all while there is something to do.
     fn sleeps(&mut self) -> Option<Duration> {
-        let busy = !self.rounds.is_empty() || !self.begun.is_empty() || !self.again.is_empty();
+        if self.closing.is_some() || !self.single.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let busy = self.is_door_full || !self.rounds.is_empty() || !self.begun.is_empty();
         let (now, timer) = (Instant::now(), self.wheel.next());
         let inbox = &self.inbox;
         let until = match self.rest.until(now, || busy || inbox.is_crowded(MANY)) {
-            _ if self.closing.is_some() => return Some(Duration::ZERO),
             Some(until) => Some(timer.map_or(until, |timer| timer.min(until))),
             None if busy || !self.later.is_empty() || !self.door.alarm.falls_asleep() => return Some(Duration::ZERO),
             None => timer,
@@ -146,67 +153,6 @@ impl EventLoop {
                 waiting.timer = self.wheel.enter(key as u32, waiting.until, waiting.timer);
             }
         }
-    }
-
-    fn take_calls(&mut self) {
-        let mut calls = Calls::default();
-        self.inbox.take(&mut calls);
-        let worked = !calls.rounds.is_empty() || !calls.tokens.is_empty() || !self.later.is_empty();
-        for round in std::mem::take(&mut self.later).into_iter().chain(calls.rounds) {
-            let goes_on = self.begun.iter().any(|begun| begun.is_of(&round));
-            if goes_on { self.later.push(round) } else { self.rounds.push_back(round) }
-        }
-        if worked {
-            self.rest.works(self.now);
-        }
-        if !self.closes && self.inbox.closing().is_some() {
-            (self.closes, self.closing) = (true, Some(0));
-        }
-        for token in calls.tokens.into_iter().chain(std::mem::take(&mut self.again)) {
-            self.look(token);
-        }
-    }
-
-    /// Goes through the connections of channels that have something new, for a slice; a channel with many waits for its next
-    /// turn behind the others.
-    fn go_round(&mut self) {
-        let mut left = SLICE;
-        while left > 0
-            && let Some(round) = self.begun.pop_front()
-        {
-            left = left.saturating_sub(self.go_on(round, left));
-        }
-        let mut left = SLICE;
-        while left > 0
-            && let Some(round) = self.rounds.pop_front()
-        {
-            left = left.saturating_sub(self.go_on(round, left));
-        }
-    }
-
-    /// Lets up to `most` connections of a round look. Returns what that counts for.
-    fn go_on(&mut self, mut round: Round, most: usize) -> usize {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        if round.next(&self.inbox, &mut tokens, most) {
-            self.begun.push_back(round);
-        }
-        let count = tokens.len().max(1);
-        for token in tokens.drain(..) {
-            self.look(token);
-        }
-        self.tokens = tokens;
-        count
-    }
-
-    /// Has some of the connections choose their moment to end.
-    fn close_some(&mut self) {
-        let Some(from) = self.closing else { return };
-        let to = (from + SLICE).min(self.slots.capacity());
-        for key in from..to {
-            self.look(key as u32);
-        }
-        // Those that come now are turned away by the router.
-        self.closing = (to < self.slots.capacity()).then_some(to);
     }
 
     fn call_due(&mut self) {
@@ -240,7 +186,8 @@ impl EventLoop {
 
     /// Takes sockets that have come.
     fn admit(&mut self) {
-        let arrived = std::mem::take(&mut *self.door.lock());
+        let (arrived, is_full) = self.door.take(SLICE);
+        self.is_door_full = is_full;
         if !arrived.is_empty() {
             self.rest.works(self.now);
         }
@@ -250,7 +197,7 @@ impl EventLoop {
             let until = self.now + if self.stopping { AT_STOP } else { HEADER_TIMEOUT };
             entry.insert(Slot::Waiting(Box::new(Waiting::new(arrival, until))));
             // The request is there already, more often than not.
-            self.read_head(token, true);
+            self.guarded(token, |this| this.read_head(token, true));
         }
     }
 
@@ -261,18 +208,36 @@ impl EventLoop {
         // 32 bits are more than there can be descriptors.
         let token = event.token().0 as u32;
         let closed = event.is_read_closed() || event.is_error();
-        if event.is_readable() || closed {
-            self.readable(token, closed);
-        }
-        if event.is_writable() {
-            self.writable(token);
+        self.guarded(token, |this| {
+            if event.is_readable() || closed {
+                this.readable(token, closed);
+            }
+            if event.is_writable() {
+                this.writable(token);
+            }
+        });
+    }
+
+    /// What goes wrong with one connection is not to end the others of the loop.
+    fn guarded(&mut self, token: u32, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            tracing::error!("a connection was closed after a fault of this program");
+            self.remove(token);
         }
     }
 
     fn readable(&mut self, token: u32, closed: bool) {
         let is_there = match self.slots.get_mut(token as usize) {
             None | Some(Slot::Between) => return,
-            Some(Slot::Waiting(_)) => return self.read_head(token, false),
+            Some(Slot::Waiting(_)) => {
+                self.read_head(token, false);
+                // What was read may have been a whole head: that nothing comes behind it is not told again.
+                let waits = matches!(self.slots.get(token as usize), Some(Slot::Waiting(_)) | None);
+                if closed && !waits {
+                    self.readable(token, true);
+                }
+                return;
+            }
             Some(Slot::Opening(opening)) => opening.readable(&mut self.scratch, closed),
             Some(Slot::Stream(stream)) => stream.readable(&mut self.scratch, closed),
         };
@@ -290,7 +255,11 @@ impl EventLoop {
     }
 
     /// Lets a connection look for what it has to write.
-    fn look(&mut self, token: u32) {
+    pub(super) fn look(&mut self, token: u32) {
+        self.guarded(token, |this| this.look_at(token));
+    }
+
+    fn look_at(&mut self, token: u32) {
         match self.slots.get_mut(token as usize) {
             Some(Slot::Stream(stream)) => {
                 let served = stream.serve(self.now, self.settings.write_timeout);
@@ -309,7 +278,7 @@ impl EventLoop {
                     stream.timer = self.wheel.enter(token, at, stream.timer);
                 }
             }
-            Served::More => self.again.push(token),
+            Served::More => self.call(token),
             Served::Ended => self.end(token),
             Served::Gone => self.remove(token),
         }

@@ -10,6 +10,7 @@
 //! so under load writes grow rather than their number.
 
 mod alarm;
+mod calls;
 mod event_loop;
 mod framing;
 mod handing;
@@ -124,6 +125,15 @@ impl DirectLane {
 }
 
 impl Door {
+    /// Up to `most` of the sockets that have come, and whether there are more.
+    fn take(&self, most: usize) -> (Vec<Arrival>, bool) {
+        let mut arrived = self.lock();
+        let count = most.min(arrived.len());
+        let rest = arrived.split_off(count);
+        let taken = std::mem::replace(&mut *arrived, rest);
+        (taken, !arrived.is_empty())
+    }
+
     /// Nothing under this lock panics half-way.
     fn lock(&self) -> MutexGuard<'_, Vec<Arrival>> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)

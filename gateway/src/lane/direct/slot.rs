@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 use super::super::Way;
 use super::Arrival;
 use super::head::{self, Head};
-use super::stream::Stream;
+use super::stream::{MAX_EARLY, Stream};
 use super::wheel::Tick;
 use crate::hub::{Inbox, Wakeup};
 
@@ -85,8 +85,8 @@ impl Waiting {
             self.pieces += 1;
             match head::read(&self.read, is_stream) {
                 Head::Part if self.read.len() < MAX_HEAD && self.pieces < MAX_PIECES => {}
-                Head::Part | Head::Other => return Said::Other,
-                Head::Stream(request) => return Said::Stream(request),
+                Head::Stream(request) if self.read.len() <= MAX_HEAD => return Said::Stream(request),
+                Head::Part | Head::Stream(_) | Head::Other => return Said::Other,
             }
         }
     }
@@ -120,7 +120,7 @@ impl Opening {
 
     /// Reads what the client sends meanwhile. Returns whether it is there; `closed`: the system says that nothing more comes.
     pub(super) fn readable(&mut self, scratch: &mut [u8], closed: bool) -> bool {
-        while self.read.len() - self.head_length < MAX_HEAD {
+        while self.read.len() - self.head_length < MAX_EARLY {
             match read(&mut self.arrival, scratch) {
                 Ok(Some(0)) | Err(_) => return false,
                 Ok(Some(count)) => self.read.extend_from_slice(&scratch[..count]),

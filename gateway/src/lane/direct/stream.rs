@@ -18,7 +18,7 @@ use crate::connection::{CloseReason, Connection, Next, Pieces};
 /// Writes of one connection before others have their turn: one that is given much of the past holds nobody up.
 const WRITES: usize = 8;
 /// What is kept of requests that a client sends while its stream is open; more waits in its system.
-const MAX_EARLY: usize = 64 << 10;
+pub(super) const MAX_EARLY: usize = 4 << 10;
 
 /// Owned by its loop. Dropping it closes the socket, and detaches and uncounts the connection.
 pub(super) struct Stream {
@@ -26,6 +26,8 @@ pub(super) struct Stream {
     pub(super) place: OwnedSemaphorePermit,
     /// Its earliest entry in the wheel.
     pub(super) timer: Tick,
+    /// It is among those that the loop has look one by one.
+    pub(super) is_called: bool,
     /// The system tells when the socket takes bytes again. Set the first time that it is full.
     pub(super) is_watched: bool,
     /// The socket does not outlive the stream.
@@ -70,7 +72,7 @@ impl Stream {
         early: Vec<u8>,
     ) -> Self {
         let rare = (!early.is_empty()).then(|| Box::new(Rare { early, ..Rare::default() }));
-        Self { socket, place, timer: NEVER, is_watched: false, closes, connection, rare }
+        Self { socket, place, timer: NEVER, is_called: false, is_watched: false, closes, connection, rare }
     }
 
     /// Writes the answer's head together with what the connection says first.
@@ -91,8 +93,8 @@ impl Stream {
         // Before looking: what is published in between calls again.
         self.connection.wakeup().looks();
         for _ in 0..WRITES {
-            if let Some(rare) = self.rare.as_ref().filter(|rare| !rare.unsent.is_empty()) {
-                return self.blocked(rare.since.map_or(now, |since| since + write_timeout), now);
+            if self.is_blocked() {
+                return self.blocked(now, write_timeout);
             }
             if self.rare.as_ref().is_some_and(|rare| rare.ended) {
                 return Served::Ended;
@@ -115,6 +117,12 @@ impl Stream {
             Ok(()) => self.serve(now, write_timeout),
             Err(error) => self.failed(&error),
         }
+    }
+
+    /// When it is given up, unless its socket takes something before; `None` where nothing waits for it.
+    fn blocked_until(&self, write_timeout: Duration) -> Option<Instant> {
+        let rare = self.rare.as_ref().filter(|rare| !rare.unsent.is_empty())?;
+        rare.since.map(|since| since + write_timeout)
     }
 
     /// Whether something waits for the socket.
@@ -145,7 +153,7 @@ impl Stream {
         }
     }
 
-    /// What the client sent behind its request.
+    /// Its socket, the socket's place, and what the client sent behind its request.
     pub(super) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit, Vec<u8>) {
         (self.socket, self.place, self.rare.map(|rare| rare.early).unwrap_or_default())
     }
@@ -213,9 +221,18 @@ impl Stream {
         Ok(())
     }
 
-    fn blocked(&mut self, until: Instant, now: Instant) -> Served {
-        if now < until {
-            return Served::Until(until);
+    /// The socket was full when it was last asked.
+    fn blocked(&mut self, now: Instant, write_timeout: Duration) -> Served {
+        if self.blocked_until(write_timeout) <= Some(now) {
+            // The system tells of room only when there is a third of its buffer; this client may be slow and steady.
+            if let Err(error) = self.flush(now) {
+                return self.failed(&error);
+            }
+        }
+        match self.blocked_until(write_timeout) {
+            Some(until) if now < until => return Served::Until(until),
+            Some(_) => {}
+            None => return Served::More,
         }
         self.connection.set_reason(CloseReason::WriteTimeout);
         Served::Gone
