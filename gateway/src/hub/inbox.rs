@@ -14,7 +14,8 @@ use super::channel::LocalChannel;
 /// One for each loop.
 #[derive(Debug)]
 pub struct Inbox {
-    /// Filled by whoever has something new; emptied by the loop. A channel is in it once for each loop, and a connection once.
+    /// Filled by whoever has something new; emptied by the loop. A channel is in it once (twice where
+    /// the last connection left it and another came meanwhile), and a connection once.
     calls: Mutex<Calls>,
     /// The loop's.
     waker: Waker,

@@ -3,15 +3,16 @@
 //! What comes meanwhile is served together. A channel with a thousand listeners and a thousand events a second then costs a
 //! write of many events for each of them, rather than a write for each event; and ten thousand channels with an event now and
 //! then cost one wake-up for several. The first event after a quiet time waits for nothing, and a loop with more to do than
-//! it can do does not rest. Sockets and timers are seen to while it rests.
+//! it can do does not rest. What the system says of
+//! its sockets, and timers, are seen to while it rests.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Shortest rest: what waking up costs is worth it.
+/// Shortest rest, since to be woken costs more than to write; who has worked for as long always rests.
 const LEAST: Duration = Duration::from_millis(4);
-/// Who has worked for less than that, and not again within so long a time, needs none.
+/// Who has worked for less, and so long after the time before, does not.
 const SOON: Duration = Duration::from_millis(8);
 /// Longest: nobody is to notice.
 const MOST: Duration = Duration::from_millis(12);
