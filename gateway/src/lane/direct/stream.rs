@@ -119,12 +119,6 @@ impl Stream {
         }
     }
 
-    /// When it is given up, unless its socket takes something before; `None` where nothing waits for it.
-    fn blocked_until(&self, write_timeout: Duration) -> Option<Instant> {
-        let rare = self.rare.as_ref().filter(|rare| !rare.unsent.is_empty())?;
-        rare.since.map(|since| since + write_timeout)
-    }
-
     /// Whether something waits for the socket.
     pub(super) fn is_blocked(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| !rare.unsent.is_empty())
@@ -221,21 +215,16 @@ impl Stream {
         Ok(())
     }
 
-    /// The socket was full when it was last asked.
+    /// The socket is full. The system says when a third of its buffer is free again: whoever does not take that much in the
+    /// write timeout is given up, on the hyper lane too.
     fn blocked(&mut self, now: Instant, write_timeout: Duration) -> Served {
-        if self.blocked_until(write_timeout) <= Some(now) {
-            // The system tells of room only when there is a third of its buffer; this client may be slow and steady.
-            if let Err(error) = self.flush(now) {
-                return self.failed(&error);
+        match self.rare.as_ref().and_then(|rare| rare.since) {
+            Some(since) if now < since + write_timeout => Served::Until(since + write_timeout),
+            _ => {
+                self.connection.set_reason(CloseReason::WriteTimeout);
+                Served::Gone
             }
         }
-        match self.blocked_until(write_timeout) {
-            Some(until) if now < until => return Served::Until(until),
-            Some(_) => {}
-            None => return Served::More,
-        }
-        self.connection.set_reason(CloseReason::WriteTimeout);
-        Served::Gone
     }
 
     fn failed(&mut self, error: &io::Error) -> Served {
