@@ -39,6 +39,12 @@ impl Case {
         Self { channel, ..self }
     }
 
+    /// It says where the client was; in these tables that is never a cursor.
+    fn has_cursor(&self) -> bool {
+        let name = b"\r\nLast-Event-ID: ";
+        self.request.windows(name.len()).any(|window| window == name)
+    }
+
     /// It is sent in pieces.
     pub fn in_pieces(self, pieces: Vec<usize>) -> Self {
         Self { pieces, ..self }
@@ -160,7 +166,7 @@ async fn exchange(gateway: &Gateway, case: &Case) -> String {
         said.extend(head.as_bytes());
         let bodiless = case.request.starts_with(b"HEAD ") || [100, 204].contains(&statuses(&head)[0]);
         if !bodiless {
-            said.extend(body(gateway, case.channel, &mut raw, &head).await.as_bytes());
+            said.extend(body(gateway, case, &mut raw, &head).await.as_bytes());
         }
         said.push(b'\n');
     }
@@ -170,7 +176,8 @@ async fn exchange(gateway: &Gateway, case: &Case) -> String {
 }
 
 /// A body to its end; that of an event stream gets an event and its end to have one.
-async fn body(gateway: &Gateway, channel: &str, raw: &mut Raw, head: &str) -> String {
+async fn body(gateway: &Gateway, case: &Case, raw: &mut Raw, head: &str) -> String {
+    let channel = case.channel;
     let lower = head.to_ascii_lowercase();
     let value = |name: &str| lower.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let both = value("content-length").is_some() && value("transfer-encoding").is_some();
@@ -181,6 +188,11 @@ async fn body(gateway: &Gateway, channel: &str, raw: &mut Raw, head: &str) -> St
     assert_eq!(value("content-type"), Some("text/event-stream"), "a body without a length: {head}");
     raw.body_comes_in_chunks(value("transfer-encoding") == Some("chunked"));
     let mut said = raw.body_until("\nevent: sse.open\n").await + &raw.body_until("\n\n").await;
+    if case.has_cursor() {
+        // It is none, so there is a gap, and what comes before that is told is in it.
+        said += &raw.body_until("event: sse.gap\n").await;
+        said += &(raw.body_until("\n\n").await + &raw.body_until("\n\n").await);
+    }
     gateway.publish(json!({"channel": channel, "data": "x"})).await;
     said += &raw.body_until("data: x\n").await;
     gateway.publish(json!({"channel": channel, "data": "last", "end": true})).await;

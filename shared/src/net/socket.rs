@@ -24,6 +24,8 @@ pub struct TimedStream {
     stream: TcpStream,
     /// What somebody has read of it before; read first.
     read: Bytes,
+    /// That was read, and whoever read it has had no time to act on it.
+    was_read: bool,
     peer: Arc<Peer>,
     write_timeout: Duration,
     /// Runs while the socket does not take what is offered.
@@ -42,7 +44,7 @@ impl TimedStream {
     /// The accepted `stream` of `peer`.
     #[must_use]
     pub fn new(stream: TcpStream, peer: Arc<Peer>, write_timeout: Duration) -> Self {
-        Self { stream, read: Bytes::new(), peer, write_timeout, blocked: None, lingering: None }
+        Self { stream, read: Bytes::new(), was_read: false, peer, write_timeout, blocked: None, lingering: None }
     }
 
     /// The same, of which `read` was read already.
@@ -96,7 +98,14 @@ impl AsyncRead for TimedStream {
         if self.read.has_remaining() {
             let count = self.read.len().min(buf.remaining());
             buf.put_slice(&self.read.split_to(count));
+            self.was_read = self.read.is_empty();
             return Poll::Ready(Ok(()));
+        }
+        if std::mem::take(&mut self.was_read) {
+            // A client that closed its sending half behind a request is gone, but not before that request was begun: as where
+            // the system tells of the two one after the other.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.note(&result);
