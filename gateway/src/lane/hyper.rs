@@ -43,6 +43,7 @@ const MAX_HEAD: u32 = 64 << 10;
 const HTTP2_STREAMS: u32 = 250;
 /// HTTP/2 pings find a peer that is gone without a word.
 const HTTP2_PING: Duration = Duration::from_secs(20);
+
 /// Serves a router on sockets, each in a task of its own.
 pub struct HyperLane {
     router: Router,

@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::Failure;
 use super::line::{self, Line, Place};
 
-/// Connections that one publisher opens at most, beside the line. Redis has one thread: more would not make it faster, and each holds
-/// memory there.
+/// Connections that one publisher opens at most, beside the line. Redis has one thread: more would not make it faster, and
+/// each holds memory there.
 const MAX_LINKS: usize = 16;
 
 pub(super) struct Links {

@@ -5,6 +5,7 @@ use super::slot::Slot;
 use crate::hub::{Calls, Round};
 
 impl EventLoop {
+    /// Takes what the hub has for this loop. A channel whose connections are being gone through waits for the end of that.
     pub(super) fn take_calls(&mut self) {
         let mut calls = Calls::default();
         self.inbox.take(&mut calls);

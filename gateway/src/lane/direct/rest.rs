@@ -3,8 +3,7 @@
 //! What comes meanwhile is served together. A channel with a thousand listeners and a thousand events a second then costs a
 //! write of many events for each of them, rather than a write for each event; and ten thousand channels with an event now and
 //! then cost one wake-up for several. The first event after a quiet time waits for nothing, and a loop with more to do than
-//! it can do does not rest. What the system says of
-//! its sockets, and timers, are seen to while it rests.
+//! it can do does not rest. While it rests it sees to its timers and to what the system says of its sockets; new sockets wait.
 
 use std::time::Duration;
 
