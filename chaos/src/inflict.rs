@@ -32,7 +32,7 @@ pub async fn inflict(fault: Fault, world: &World, rng: &mut fastrand::Rng) -> Re
         Fault::RedisPause => on_redis::pause(world, rng).await,
         Fault::ClockAhead => on_redis::clock_ahead(world).await,
         Fault::Flushall => on_redis::flush(world).await,
-        Fault::OutputBuffer => on_links::output_buffer(world, node, rng).await,
+        Fault::OutputBuffer => on_links::output_buffer(world, node).await,
         Fault::Blackhole => on_links::blackhole(world, node, rng).await,
         Fault::Reset => on_links::reset(world, node, rng).await,
         Fault::Delay => on_links::delay(world, node, rng).await,
