@@ -11,7 +11,7 @@ help: ## List the targets
 test: ## Everything that must pass before a change lands
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory lint
-	cargo test --workspace --locked
+	TESTKIT_BUILT=1 cargo test --workspace --locked
 	@$(MAKE) --no-print-directory test-hyper
 	@scripts/browser
 	@$(MAKE) --no-print-directory doc
@@ -20,7 +20,7 @@ test: ## Everything that must pass before a change lands
 ON_BOTH_LANES := layers broker_contract catch_up lanes::answers lanes::heads lanes::splitting lanes::pipelining::in_one_segment
 .PHONY: test-hyper
 test-hyper: ## The end-to-end tests again, with every gateway on the hyper lane
-	SSE_GATEWAY__LANES__DIRECT=false cargo test --workspace --test gateway --locked -- $(addprefix --skip ,$(ON_BOTH_LANES))
+	TESTKIT_BUILT=1 SSE_GATEWAY__LANES__DIRECT=false cargo test --workspace --test gateway --locked -- $(addprefix --skip ,$(ON_BOTH_LANES))
 
 .PHONY: browser
 browser: ## Drive Chromium through the demo pages and the protocol; TESTS="answer tabs" for some of it

@@ -11,22 +11,31 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 const OF_THIS_TEST: [&str; 6] =
     ["CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
 
+/// Set by `make test`, where cargo has just built every binary of the workspace beside the tests. A build of one package alone
+/// would unite fewer features of its dependencies, and compile most of them once more.
+const BUILT: &str = "TESTKIT_BUILT";
+
 /// Path of a binary of this workspace, such as `binary("publisher", "sse-publisher")`. Builds it, once a process, as the
-/// running test was built: the same profile, into the same target folder.
+/// running test was built: the same profile, into the same target folder. With `TESTKIT_BUILT` set, what is there is taken.
 ///
 /// It blocks until that is done, which may take minutes; nothing else may have to go on meanwhile on this thread.
 ///
 /// # Panics
 /// With cargo's words when it does not build.
 pub fn binary(package: &str, name: &str) -> PathBuf {
-    static BUILT: OnceLock<Mutex<HashMap<(String, String), PathBuf>>> = OnceLock::new();
+    static FOUND: OnceLock<Mutex<HashMap<(String, String), PathBuf>>> = OnceLock::new();
     // One at a time: cargo would make the others wait anyway. A build that failed leaves the map as it was.
-    let mut built = BUILT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    built.entry((package.to_owned(), name.to_owned())).or_insert_with(|| build(package, name)).clone()
+    let mut found = FOUND.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    found.entry((package.to_owned(), name.to_owned())).or_insert_with(|| build(package, name)).clone()
 }
 
 fn build(package: &str, name: &str) -> PathBuf {
     let (target, profile) = target_and_profile(&env::current_exe().unwrap());
+    let folder = if profile == "dev" { "debug" } else { &profile };
+    let path = target.join(folder).join(name);
+    if env::var_os(BUILT).is_some() && path.exists() {
+        return path;
+    }
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
     for (key, _) in env::vars_os() {
         if OF_THIS_TEST.iter().any(|prefix| key.to_string_lossy().starts_with(prefix)) {
@@ -38,9 +47,7 @@ fn build(package: &str, name: &str) -> PathBuf {
     let output = cargo.output().expect("cargo cannot be started");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo did not build {name} of {package}: {}\n{errors}", output.status);
-
-    let folder = if profile == "dev" { "debug" } else { &profile };
-    target.join(folder).join(name)
+    path
 }
 
 /// The target folder and the profile that a test's executable tells of by its place: `<target>/<folder of the profile>/deps/<test>`.
