@@ -130,7 +130,11 @@ impl App {
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
             max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
-            direct: config.lanes.direct.then(|| DirectPort { loops: config.loops(), is_stream: http::is_stream }),
+            direct: config.lanes.direct.then(|| DirectPort {
+                loops: config.loops(),
+                rest: config.lanes.rest,
+                is_stream: http::is_stream,
+            }),
         };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
@@ -270,6 +274,7 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
         let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
+        let broker = broker.with_rest(config.lanes.rest);
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
         return Ok(Built { broker: Arc::new(broker), routes: Router::new(), producers: None, carrier });
     }

@@ -22,6 +22,8 @@ pub const ENV_PREFIX: &str = "SSE_GATEWAY";
 
 /// Most event loops: each is a thread, and walks the channels of its connections by itself.
 const MAX_LOOPS: usize = 64;
+/// Longest of the shortest rests: beyond that it is seen.
+const MAX_REST: Duration = Duration::from_millis(100);
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +142,7 @@ impl Config {
         check("limits.max_event_name", within(limits.max_event_name, 1, 4_096));
         check("limits.max_batch", within(limits.max_batch, 1, 100_000));
         check("lanes.loops", self.lanes.loops.map_or(Ok(()), |loops| within(loops, 1, MAX_LOOPS)));
+        check("lanes.rest", between(self.lanes.rest, Duration::ZERO, MAX_REST));
         check("log.events", within(self.log.events, 1, 1 << 20));
         check("log.bytes", within(self.log.bytes, 1_024, 1 << 30));
         check("log.age", between(self.log.age, limits.write_timeout, Duration::from_secs(3_600)));

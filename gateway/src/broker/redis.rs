@@ -81,6 +81,8 @@ pub struct RedisBroker {
     current: Mutex<Option<Current>>,
     past_limits: PastLimits,
     check_interval: Duration,
+    /// How long the thread that hears rests.
+    rest: Duration,
     /// The log has said that a history cannot be read. Unset when a session begins.
     told_unreadable: AtomicBool,
     metrics: BrokerMetrics,
@@ -111,6 +113,7 @@ impl RedisBroker {
             current: Mutex::new(None),
             past_limits: PastLimits::default(),
             check_interval: CHECK_INTERVAL,
+            rest: Duration::ZERO,
             told_unreadable: AtomicBool::new(false),
             metrics,
         })
@@ -127,6 +130,13 @@ impl RedisBroker {
     #[must_use]
     pub fn with_past_limits(mut self, limits: PastLimits) -> Self {
         self.past_limits = limits;
+        self
+    }
+
+    /// How long the thread that hears rests where one message comes soon after the other; never where this is not called.
+    #[must_use]
+    pub fn with_rest(mut self, rest: Duration) -> Self {
+        self.rest = rest;
         self
     }
 
@@ -273,7 +283,8 @@ impl Broker for RedisBroker {
             let (done, ended) = oneshot::channel();
             let work = move || {
                 let mut runtime = tokio::runtime::Builder::new_current_thread();
-                let runtime = match runtime.enable_all().on_thread_park(rest::before_sleep).build() {
+                let rest = self.rest;
+                let runtime = match runtime.enable_all().on_thread_park(move || rest::before_sleep(rest)).build() {
                     Ok(runtime) => runtime,
                     Err(error) => return tracing::error!(%error, "cannot start the thread that talks to Redis"),
                 };

@@ -47,6 +47,9 @@ pub struct Lanes {
     pub direct: bool,
     /// Event loops of the direct lane; where not set, one for each core ([`super::Config::loops`]).
     pub loops: Option<usize>,
+    /// How long who writes and who hears Redis rest at least where work comes soon after work; zero: never.
+    #[serde(with = "duration")]
+    pub rest: Duration,
 }
 
 /// See [`super::Config::log`].
@@ -142,7 +145,7 @@ impl Default for Limits {
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { direct: true, loops: None }
+        Self { direct: true, loops: None, rest: Duration::from_millis(4) }
     }
 }
 

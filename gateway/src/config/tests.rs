@@ -25,6 +25,7 @@ const RANGES: [Range; 35] = [
     ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
     ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
     ("lanes.loops", ["1", "64"], [Some("0"), Some("65")], &[]),
+    ("lanes.rest", ["0s", "100ms"], [None, Some("101ms")], &[]),
     ("log.events", ["1", "1048576"], [Some("0"), Some("1048577")], &[]),
     ("log.bytes", ["1024", "1073741824"], [Some("1023"), Some("1073741825")], &[]),
     ("log.age", ["45s", "1h"], [Some("44s 999ms"), Some("1h 1ms")], &[("limits.write_timeout", "45s")]),

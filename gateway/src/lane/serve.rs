@@ -28,6 +28,8 @@ pub struct LaneSettings {
 pub struct DirectPort {
     /// Event loops, a thread each; at least one.
     pub loops: usize,
+    /// How long a loop rests at least where work comes soon after work, so that it serves more at a time; zero: never.
+    pub rest: Duration,
     /// Knows the paths of event streams.
     pub is_stream: fn(&str) -> bool,
 }
@@ -46,10 +48,11 @@ pub async fn serve(
 ) -> io::Result<()> {
     let LaneSettings { write_timeout, max_sockets, direct } = settings;
     let hyper = HyperLane::new(router.clone(), write_timeout, tasks, stop.clone());
-    let Some(DirectPort { loops, is_stream }) = direct else {
+    let Some(DirectPort { loops, rest, is_stream }) = direct else {
         return accept_all(listener, Lanes { direct: None, hyper }, max_sockets, stop).await;
     };
-    let settings = DirectSettings { loops, router, is_stream, write_timeout, hyper: hyper.clone(), stop: stop.clone() };
+    let settings =
+        DirectSettings { loops, rest, router, is_stream, write_timeout, hyper: hyper.clone(), stop: stop.clone() };
     let (direct, ended) = DirectLane::start(&settings)?;
     let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper }, max_sockets, stop.clone());
     tokio::pin!(ended);

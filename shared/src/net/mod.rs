@@ -25,6 +25,11 @@ pub use self::socket::TimedStream;
 
 /// TCP keep-alive probes find a peer that is gone while a request is under way and nothing is written.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Bytes of a socket that the system holds beyond what the network has room for: two of an event stream's largest writes.
+/// Without it a reader that reads nothing is given megabytes of the system's memory, which are of no use to it and cost all
+/// others time; what is unread is better kept once, in a channel's log.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
 
 /// Binds `address`; up to `backlog` sockets may wait to be accepted, as far as the system allows (`net.core.somaxconn`). The
 /// listener belongs to no runtime yet, so that a port that is taken is found before anything starts.
@@ -63,7 +68,8 @@ fn beside(reserved: u64, files: u64) -> u64 {
     if files > 2 * reserved { files - reserved } else { (files / 2).max(1) }
 }
 
-/// What is written leaves at once, and a peer that is gone is noticed, on Linux after `write_timeout`.
+/// What is written leaves at once, and a peer that is gone is noticed. On Linux after `write_timeout`; there, too, a socket is
+/// full when 128 KiB wait for a peer that does not read.
 ///
 /// # Errors
 /// Those of the system.
@@ -72,7 +78,10 @@ pub fn set_options(socket: &impl AsFd, write_timeout: Duration) -> io::Result<()
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(write_timeout))?;
+    {
+        socket.set_tcp_user_timeout(Some(write_timeout))?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+    }
     #[cfg(not(target_os = "linux"))]
     let _ = write_timeout;
     Ok(())
@@ -98,6 +107,26 @@ mod tests {
         assert_eq!(describe(&error), "the port is taken");
         let error = bind(([192, 0, 2, 1], 0).into(), 1).unwrap_err();
         assert_eq!(describe(&error), "this machine has no such address");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_reader_that_reads_nothing_is_given_little_of_the_systems_memory() {
+        use std::io::Write as _;
+
+        let listener = bind(([127, 0, 0, 1], 0).into(), 1).unwrap();
+        set_options(&listener, Duration::from_secs(30)).unwrap();
+        let reader = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        reader.set_recv_buffer_size(4 << 10).unwrap();
+        reader.connect(&listener.local_addr().unwrap().into()).unwrap();
+        // What the listener has is inherited.
+        let mut socket = listener.accept().unwrap().0;
+        socket.set_nonblocking(true).unwrap();
+        let (event, mut taken) = ([b'x'; 4 << 10], 0);
+        while let Ok(sent) = socket.write(&event) {
+            taken += sent;
+        }
+        assert!((128 << 10..512 << 10).contains(&taken), "{taken} bytes");
     }
 
     #[test]

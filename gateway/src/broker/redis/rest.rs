@@ -8,11 +8,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long it rests.
-const REST: Duration = Duration::from_millis(4);
-/// Messages that come after each other within so long a time come soon.
-const SOON: Duration = Duration::from_millis(8);
-
 thread_local! {
     /// Something was heard since the last sleep. Set by whoever hears, taken before the thread sleeps.
     static HEARD: Cell<bool> = const { Cell::new(false) };
@@ -25,16 +20,17 @@ pub(super) fn heard() {
     HEARD.set(true);
 }
 
-/// The thread is about to wait for what comes.
-pub(super) fn before_sleep() {
-    if !HEARD.replace(false) {
+/// The thread is about to wait for what comes: it rests for `rest` where it heard something, and something no more than twice as
+/// long before.
+pub(super) fn before_sleep(rest: Duration) {
+    if !HEARD.replace(false) || rest.is_zero() {
         return;
     }
     let now = Instant::now();
-    let soon = LAST.replace(Some(now)).is_some_and(|last| now.saturating_duration_since(last) <= SOON);
+    let soon = LAST.replace(Some(now)).is_some_and(|last| now.saturating_duration_since(last) <= rest * 2);
     if soon {
         // All of this thread is to stand still: the system holds what comes.
         #[allow(clippy::disallowed_methods)]
-        std::thread::sleep(REST);
+        std::thread::sleep(rest);
     }
 }

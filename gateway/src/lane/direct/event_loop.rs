@@ -68,6 +68,7 @@ pub(super) struct EventLoop {
 impl EventLoop {
     pub(super) fn new(poll: mio::Poll, door: Arc<Door>, settings: DirectSettings) -> Self {
         let now = Instant::now();
+        let rest = Rest::new(settings.rest);
         Self {
             settings,
             poll,
@@ -78,7 +79,7 @@ impl EventLoop {
             rounds: VecDeque::new(),
             begun: VecDeque::new(),
             later: Vec::new(),
-            rest: Rest::default(),
+            rest,
             single: VecDeque::new(),
             is_door_full: false,
             closing: None,

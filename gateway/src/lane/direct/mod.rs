@@ -44,6 +44,8 @@ use crate::hub::Inbox;
 pub(super) struct DirectSettings {
     /// Loops, each a thread.
     pub(super) loops: usize,
+    /// How long a loop rests at least where work comes soon after work; zero: never.
+    pub(super) rest: Duration,
     /// Who answers.
     pub(super) router: Router,
     /// Knows the paths of event streams.

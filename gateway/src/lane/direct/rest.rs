@@ -1,4 +1,5 @@
-//! A loop that has worked rests before it looks for what is new: for twice as long as it worked, within bounds.
+//! A loop that has worked rests before it looks for what is new: for twice as long as it worked, within bounds that
+//! `lanes.rest` sets.
 //!
 //! What comes meanwhile is served together. A channel with a thousand listeners and a thousand events a second then costs a
 //! write of many events for each of them, rather than a write for each event; and ten thousand channels with an event now and
@@ -9,16 +10,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Shortest rest, since to be woken costs more than to write; who has worked for as long always rests.
-const LEAST: Duration = Duration::from_millis(4);
-/// Who has worked for less, and so long after the time before, does not.
-const SOON: Duration = Duration::from_millis(8);
-/// Longest: nobody is to notice.
-const MOST: Duration = Duration::from_millis(12);
-
 /// Owned by its loop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rest {
+    /// The shortest, since to be woken costs more than to write; who has worked for as long always rests. None where it is zero.
+    least: Duration,
     /// Since when it works; `None` when it has not found anything to do.
     since: Option<Instant>,
     /// When it was done the last time.
@@ -28,6 +24,11 @@ pub(super) struct Rest {
 }
 
 impl Rest {
+    /// Rests for `least` to thrice as long. Who has worked for less, and more than twice as long after the time before, does not.
+    pub(super) fn new(least: Duration) -> Self {
+        Self { least, since: None, last: None, until: None }
+    }
+
     /// Something was found to do.
     pub(super) fn works(&mut self, now: Instant) {
         self.since.get_or_insert(now);
@@ -48,8 +49,12 @@ impl Rest {
         let Some(since) = since else { return self.until };
         let worked = now.saturating_duration_since(since);
         let last = self.last.replace(now);
-        if worked >= LEAST || last.is_some_and(|last| since.saturating_duration_since(last) <= SOON) {
-            self.until = Some(now + (worked * 2).clamp(LEAST, MOST));
+        let least = self.least;
+        if least.is_zero() {
+            return None;
+        }
+        if worked >= least || last.is_some_and(|last| since.saturating_duration_since(last) <= least * 2) {
+            self.until = Some(now + (worked * 2).clamp(least, least * 3));
         }
         self.until
     }
@@ -67,7 +72,7 @@ mod tests {
     fn rests_twice_as_long_as_it_worked_within_bounds() {
         let begin = Instant::now();
         for (worked, rests) in [(4, 8), (5, 10), (100, 12)] {
-            let mut rest = Rest::default();
+            let mut rest = Rest::new(Duration::from_millis(4));
             rest.works(begin);
             let end = after(begin, worked);
             assert_eq!(rest.until(end, || false), Some(after(end, rests)));
@@ -80,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_little_work_needs_rest_only_if_there_was_some_before() {
-        let (mut rest, begin) = (Rest::default(), Instant::now());
+        let (mut rest, begin) = (Rest::new(Duration::from_millis(4)), Instant::now());
         for (at, rests) in [(0, false), (9, false), (17, true), (40, false), (41, true)] {
             let now = after(begin, at);
             assert!(rest.is_over(now));
@@ -90,8 +95,18 @@ mod tests {
     }
 
     #[test]
+    fn without_a_rest_there_is_none() {
+        let (mut rest, now) = (Rest::new(Duration::ZERO), Instant::now());
+        for at in 0..3 {
+            rest.works(after(now, at));
+            assert_eq!(rest.until(after(now, at + 50), || false), None);
+            assert!(rest.is_over(after(now, at + 50)));
+        }
+    }
+
+    #[test]
     fn who_did_nothing_or_has_too_much_does_not_rest() {
-        let (mut rest, now) = (Rest::default(), Instant::now());
+        let (mut rest, now) = (Rest::new(Duration::from_millis(4)), Instant::now());
         assert!(rest.is_over(now));
         assert_eq!(rest.until(now, || false), None);
         rest.works(now);
