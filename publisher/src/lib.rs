@@ -15,6 +15,7 @@ mod health;
 pub mod http;
 pub mod metrics;
 mod operator;
+pub mod orders;
 pub mod producers;
 mod publication;
 mod publisher;

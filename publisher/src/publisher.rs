@@ -10,11 +10,14 @@
 //! | [`pipeline`] | some events in one round trip, with tries until a deadline |
 //! | [`history`] | a channel's history, read and erased |
 //! | [`cancel`] | producers are told to stop |
+//! | [`orders`] | nodes are told what to do with streams and tokens; what tickets stand for |
+//! | [`control`] | how a node hears that |
 //! | [`listening`] | the one connection on which those who wait for that hear of it |
 //!
 //! It decides nothing about channels, and keeps nothing between two calls but connections and those who wait.
 
 mod cancel;
+mod control;
 mod failure;
 mod history;
 mod item;
@@ -22,6 +25,7 @@ mod library;
 mod line;
 mod links;
 mod listening;
+mod orders;
 mod pipeline;
 
 use std::fmt;

@@ -114,10 +114,22 @@ impl Keys {
         self.internal(partition, "node:") + node
     }
 
-    /// The Pub/Sub channel of commands to all nodes: `sse.control`.
+    /// The stream of orders to all nodes: `sse.control`. See [`order`](crate::order).
     #[must_use]
     pub fn control(&self) -> String {
         format!("{}.control", self.prefix)
+    }
+
+    /// The sorted set of tokens that are good no longer: `sse.revoked`. See [`order`](crate::order).
+    #[must_use]
+    pub fn revoked(&self) -> String {
+        format!("{}.revoked", self.prefix)
+    }
+
+    /// What a ticket stands for, by the digest of the ticket: `sse.ticket:<digest>`.
+    #[must_use]
+    pub fn ticket(&self, digest: &str) -> String {
+        format!("{}.ticket:{digest}", self.prefix)
     }
 
     /// Who loads the function library watches this key meanwhile: `sse.functions`.

@@ -10,6 +10,7 @@
 //! | [`event_stream`] | that format in bytes: encoder and incremental decoder |
 //! | [`envelope`] | the JSON in which an event travels to the gateways |
 //! | [`keys`] | names in Redis, and which partition a channel belongs to |
+//! | [`order`] | what all nodes are told to do with streams and tokens |
 //! | [`redis`] | settings, connections, the function library, and a message's bytes |
 //! | [`net`] | sockets to listen on and to accept: bound, timed, closed without taking an answer away |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
@@ -26,6 +27,7 @@ pub mod event;
 pub mod event_stream;
 pub mod keys;
 pub mod net;
+pub mod order;
 pub mod position;
 pub mod redis;
 pub mod telemetry;

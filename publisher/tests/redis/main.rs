@@ -5,6 +5,7 @@ mod access;
 mod batch;
 mod broken;
 mod cancel;
+mod orders;
 mod errors;
 mod history;
 mod line;

@@ -1,0 +1,136 @@
+//! How a node hears what all nodes are told: it reads the stream `sse.control` and waits at its end, on a connection of its own,
+//! and reads the sorted set `sse.revoked` when it begins, when it begins again, and every minute.
+//!
+//! A stream rather than a Pub/Sub channel: what is told while a node is without a connection is read when it has one again, and
+//! a connection that is dead shows, since each read has an end. Orders of before the node began are nothing to it; revocations
+//! are in the set.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, cmd};
+use shared::keys::Keys;
+use shared::order::{FIELD, Order, Revocation};
+use shared::position::Position;
+use shared::redis::{Client, describe};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::orders::unix_now;
+use super::pipeline::jittered;
+use crate::orders::Hear;
+
+/// How long one read waits for an order.
+const WAIT: Duration = Duration::from_secs(2);
+/// How often all revocations are read.
+const REVOCATIONS_EVERY: Duration = Duration::from_secs(60);
+/// Orders of one read.
+const ORDERS: usize = 100;
+/// Revocations of one read.
+const REVOCATIONS: usize = 5_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// An entry: its id, its fields and their values in turn.
+type Entry = (String, Vec<Vec<u8>>);
+
+/// Passes on what is told until `stop`, over one connection after the other.
+pub(super) async fn read(client: &Client, keys: &Keys, hear: &dyn Hear, stop: CancellationToken) {
+    let mut reader = Reader { client, keys, hear, heard: None };
+    let (mut failed, mut away) = (0_u32, None::<Instant>);
+    loop {
+        let session = async {
+            let mut connection = reader.begin().await?;
+            if let Some(since) = away.take() {
+                tracing::info!(after = ?since.elapsed(), "hearing orders again");
+            }
+            failed = 0;
+            reader.follow(&mut connection).await
+        };
+        let error = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = session => match ended {
+                Ok(()) => continue,
+                Err(error) => error,
+            },
+        };
+        if away.is_none() {
+            away = Some(Instant::now());
+            tracing::warn!(reason = %describe(&error), address = client.address(), "not hearing orders to all nodes (to disconnect, \
+                to revoke); trying again until it works, and those given meanwhile are carried out then");
+        }
+        let longest = FIRST_PAUSE.saturating_mul(1 << failed.min(16)).min(LONGEST_PAUSE);
+        failed = failed.saturating_add(1);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(jittered(longest)) => {}
+        }
+    }
+}
+
+struct Reader<'a> {
+    client: &'a Client,
+    keys: &'a Keys,
+    hear: &'a dyn Hear,
+    /// Everything up to here was passed on, or is nothing to this node; `None` before its first connection.
+    heard: Option<Position>,
+}
+
+impl Reader<'_> {
+    /// Connects, and reads what is there to begin with: first the end of the stream, then the revocations, so that nothing is
+    /// between the two.
+    async fn begin(&mut self) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection = self.client.connect().await?;
+        let end = cmd("XREVRANGE").arg(self.keys.control()).arg("+").arg("-").arg("COUNT").arg(1).to_owned();
+        let last: Vec<Entry> = end.query_async(&mut connection).await?;
+        let last = last.first().and_then(|(id, _)| id.parse().ok()).unwrap_or(Position::ZERO);
+        // A stream that ends before what was heard has begun anew.
+        self.heard = Some(self.heard.map_or(last, |heard| heard.min(last)));
+        self.revocations(&mut connection).await?;
+        Ok(connection)
+    }
+
+    async fn follow(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        connection.set_response_timeout(WAIT + self.client.settings().command_timeout);
+        let mut revocations_at = Instant::now() + REVOCATIONS_EVERY;
+        loop {
+            let from = self.heard.unwrap_or(Position::ZERO);
+            let mut next = cmd("XREAD");
+            next.arg("COUNT").arg(ORDERS).arg("BLOCK").arg(u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX));
+            next.arg("STREAMS").arg(self.keys.control()).arg(from.to_string());
+            let streams: Option<Vec<(String, Vec<Entry>)>> = next.query_async(connection).await?;
+            for (id, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
+                self.heard = Some(id.parse().unwrap_or(from));
+                match order_of(&fields) {
+                    Some(order) => self.hear.order(order),
+                    None => tracing::warn!(id, "an order that this version does not know was left alone"),
+                }
+            }
+            if Instant::now() >= revocations_at {
+                revocations_at = Instant::now() + REVOCATIONS_EVERY;
+                self.revocations(connection).await?;
+            }
+        }
+    }
+
+    async fn revocations(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let mut some = cmd("ZRANGEBYSCORE");
+            some.arg(self.keys.revoked()).arg(unix_now()).arg("+inf").arg("LIMIT").arg(from).arg(REVOCATIONS);
+            let some: Vec<Vec<u8>> = some.query_async(connection).await?;
+            from += some.len();
+            all.extend(some.iter().filter_map(|member| Revocation::parse(member)));
+            if some.len() < REVOCATIONS {
+                break;
+            }
+        }
+        self.hear.revocations(all);
+        Ok(())
+    }
+}
+
+fn order_of(fields: &[Vec<u8>]) -> Option<Order> {
+    let pair = fields.chunks_exact(2).find(|pair| pair[0] == FIELD.as_bytes())?;
+    Order::parse(&pair[1])
+}
