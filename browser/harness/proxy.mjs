@@ -15,9 +15,9 @@ export class Proxy {
   requests = [];
   /** Takes nobody now. */
   away = false;
-  /** What had passed of the answer that `leaveAfter` cut. */
-  cutAt = '';
-  #cutAfter = null;
+  /** What had passed of the answer that `stopAfter` stopped. */
+  passed = '';
+  #stopAfter = null;
   #sockets = new Set();
 
   static async start(target) {
@@ -53,9 +53,12 @@ export class Proxy {
     this.away = false;
   }
 
-  /** The next event stream is cut right after the first match of `pattern`, and nobody is taken until `back`. */
-  leaveAfter(pattern) {
-    this.#cutAfter = pattern;
+  /**
+   * The next event stream goes no further than the first match of `pattern`, and the event `stopped` behind it: once that is
+   * heard, the browser has read what was before it. (What it has not read when a stream breaks it throws away.)
+   */
+  stopAfter(pattern) {
+    this.#stopAfter = pattern;
   }
 
   #pass(asked, answer) {
@@ -67,7 +70,7 @@ export class Proxy {
       answer.writeHead(response.statusCode, response.headers);
       answer.flushHeaders();
       const stream = response.headers['content-type'] === 'text/event-stream';
-      this.#copy(response, answer, stream ? this.#cutAfter : null);
+      this.#copy(response, answer, stream ? this.#stopAfter : null);
     });
     passed.on('error', () => answer.destroy());
     answer.on('close', () => passed.destroy());
@@ -83,11 +86,11 @@ export class Proxy {
       const match = pattern.exec(text);
       if (!match) return answer.write(bytes);
       response.removeAllListeners('data').resume();
-      this.#cutAfter = null;
+      this.#stopAfter = null;
       const end = match.index + match[0].length;
-      this.cutAt = text.slice(0, end);
-      // Not before the bytes are with the system, which sends them first.
-      answer.write(bytes.subarray(0, end - before), () => this.leave());
+      this.passed = text.slice(0, end);
+      answer.write(bytes.subarray(0, end - before));
+      answer.write('event: stopped\ndata\n\n');
     });
     response.on('end', () => answer.end());
     response.on('error', () => answer.destroy());

@@ -6,7 +6,6 @@ import { Proxy } from '../harness/proxy.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { gateway } from '../harness/servers.mjs';
 import { Stream } from '../harness/stream.mjs';
-import { eventually } from '../harness/wait.mjs';
 
 // No page is there, so nothing but the test opens streams; its origin is the gateway's all the same.
 const blank = base => `${base}/nothing-is-here`;
@@ -65,18 +64,19 @@ scenario('protocol: the priming id comes back when a stream breaks before its fi
   const proxy = desk.keep(await Proxy.start(url));
   const page = await desk.open(blank(proxy.url));
   // Right behind the first block: not even sse.open is heard.
-  proxy.leaveAfter(/\nid: [^\n]+\n\n/);
-  const stream = await Stream.open(page, '/events?channel=p:priming');
-  await eventually('the stream is cut', () => proxy.away);
-  assert.deepEqual(await stream.heard(), [], 'scripts see no event of the priming block');
+  proxy.stopAfter(/\nid: [^\n]+\n\n/);
+  const stream = await Stream.open(page, '/events?channel=p:priming', ['stopped']);
+  const stopped = await stream.until('stopped');
+  proxy.leave();
+  assert.deepEqual(await stream.heard(), [stopped], 'scripts see no event of the priming block');
   const { id } = await publish(url, { channel: 'p:priming', data: 'while nobody was there' });
   proxy.back();
 
-  assert.deepEqual(await stream.untilEvents(1), [{ event: 'message', data: 'while nobody was there', id }]);
+  assert.deepEqual(await stream.until('message'), { event: 'message', data: 'while nobody was there', id });
   const [first, second] = proxy.streams;
   assert.equal(first.headers['last-event-id'], undefined);
   assert.match(second.headers['last-event-id'], /^[0-9]+-[0-9]+_[0-9a-v]{5}$/);
-  assert.equal(second.headers['last-event-id'], proxy.cutAt.match(/id: (.+)/)[1]);
+  assert.equal(second.headers['last-event-id'], proxy.passed.match(/id: (.+)/)[1]);
   assert.equal(second.path, first.path, 'a browser repeats its URL');
 });
 
