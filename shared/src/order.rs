@@ -13,6 +13,8 @@
 //! A revocation is a member of the sorted set `sse.revoked` too, as the JSON object behind `revoke`, with `until` for its score:
 //! nodes that start later read it there.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
@@ -108,8 +110,54 @@ impl Revocation {
         revocation.is_sound().then_some(revocation)
     }
 
+    /// Whether a token with this `jti`, `sub` and `iat` (Unix seconds) is good no longer.
+    #[must_use]
+    pub fn concerns(&self, token: Option<&str>, user: Option<&str>, issued: Option<u64>) -> bool {
+        if let Some(revoked) = &self.token {
+            return token == Some(revoked);
+        }
+        self.user.is_some() && self.user.as_deref() == user && issued.is_none_or(|issued| issued <= self.at)
+    }
+
     fn is_sound(&self) -> bool {
         self.token.is_some() != self.user.is_some()
+    }
+}
+
+/// All revocations that a process knows of. Whoever hears of one adds it; it is forgotten once its tokens have expired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revocations {
+    /// Until when, by `jti`.
+    tokens: HashMap<String, u64>,
+    /// Up to when issued, and until when, by `sub`.
+    users: HashMap<String, (u64, u64)>,
+}
+
+impl Revocations {
+    /// One more. Of two of one user the later counts for both.
+    pub fn add(&mut self, revocation: &Revocation) {
+        let Revocation { token, user, at, until } = revocation;
+        if let Some(token) = token {
+            let known = self.tokens.entry(token.clone()).or_default();
+            *known = (*known).max(*until);
+        }
+        if let Some(user) = user {
+            let known = self.users.entry(user.clone()).or_default();
+            *known = (known.0.max(*at), known.1.max(*until));
+        }
+    }
+
+    /// Whether a token with this `jti`, `sub` and `iat` is good no longer.
+    #[must_use]
+    pub fn concern(&self, token: Option<&str>, user: Option<&str>, issued: Option<u64>) -> bool {
+        token.is_some_and(|token| self.tokens.contains_key(token))
+            || user.and_then(|user| self.users.get(user)).is_some_and(|(at, _)| issued.is_none_or(|i| i <= *at))
+    }
+
+    /// Forgets those that are over at `now`, Unix seconds.
+    pub fn forget(&mut self, now: u64) {
+        self.tokens.retain(|_, until| *until >= now);
+        self.users.retain(|_, (_, until)| *until >= now);
     }
 }
 
@@ -157,6 +205,30 @@ mod tests {
         let member = r#"{"user":"42","at":5,"until":9}"#;
         assert_eq!(revocation(None, Some("42")).to_json().unwrap(), member);
         assert_eq!(Revocation::parse(member.as_bytes()), Some(revocation(None, Some("42"))));
+    }
+
+    #[test]
+    fn whom_revocations_concern() {
+        let mut all = Revocations::default();
+        for (revoked, concerned) in
+            [(revocation(Some("j"), None), [true, true, false]), (revocation(None, Some("42")), [true, false, true])]
+        {
+            all = Revocations::default();
+            all.add(&revoked);
+            for ((token, issued), concerned) in [("j", Some(5)), ("j", Some(6)), ("k", None)].into_iter().zip(concerned)
+            {
+                let token = (Some(token), Some("42"), issued);
+                assert_eq!(revoked.concerns(token.0, token.1, token.2), concerned, "{revoked:?} {token:?}");
+                assert_eq!(all.concern(token.0, token.1, token.2), concerned, "{revoked:?} {token:?}");
+            }
+            assert!(!revoked.concerns(None, None, None) && !all.concern(None, None, None));
+        }
+        all.add(&Revocation { at: 7, until: 8, ..revocation(None, Some("42")) });
+        assert!(all.concern(None, Some("42"), Some(7)) && !all.concern(None, Some("42"), Some(8)));
+        all.forget(9);
+        assert!(all.concern(None, Some("42"), Some(7)), "the longer of two counts");
+        all.forget(10);
+        assert_eq!(all, Revocations::default());
     }
 
     #[test]

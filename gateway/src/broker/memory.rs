@@ -7,6 +7,7 @@
 mod cancels;
 mod channels;
 mod history;
+mod orders;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cancels::Cancels;
 use self::history::{History, Size};
+use self::orders::Told;
 use super::{
     Between, Broker, BrokerError, Entry, Interest, InterestQueue, Join, Message, Partition, Sink, Snapshot, Stamp, Wake,
 };
@@ -72,6 +74,7 @@ pub struct MemoryBroker {
     now: TimeOfDay,
     state: Mutex<State>,
     cancels: Cancels,
+    told: Told,
 }
 
 struct State {
@@ -116,7 +119,8 @@ impl MemoryBroker {
             sink: None,
         };
         let cancels = Cancels::new(now.clone(), limits.max_keys);
-        Self { limits, tag: Tag::of(&epoch, 1), epoch, now, state: Mutex::new(state), cancels }
+        let told = Told::new(now.clone(), limits.max_keys);
+        Self { limits, tag: Tag::of(&epoch, 1), epoch, now, state: Mutex::new(state), cancels, told }
     }
 
     /// Nothing under this lock panics half-way, so a poisoned state is still a whole one.
@@ -204,6 +208,7 @@ impl MemoryBroker {
         let now = (self.now)();
         self.lock().sweep(now);
         self.cancels.sweep(now);
+        self.told.sweep(now);
     }
 
     fn start(&self, sink: Arc<dyn Sink>) {

@@ -17,12 +17,28 @@ pub enum CloseReason {
     Lifetime,
     /// It did not come to all its channels in time.
     Join,
+    /// Somebody had its channel, or its user, disconnected.
+    Disconnected,
+    /// Its token has expired.
+    Expired,
+    /// Its token was revoked.
+    Revoked,
 }
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Client, Self::Ended, Self::Slow, Self::WriteTimeout, Self::Drain, Self::Lifetime, Self::Join];
+    pub const ALL: [Self; 10] = [
+        Self::Client,
+        Self::Ended,
+        Self::Slow,
+        Self::WriteTimeout,
+        Self::Drain,
+        Self::Lifetime,
+        Self::Join,
+        Self::Disconnected,
+        Self::Expired,
+        Self::Revoked,
+    ];
 
     /// The label.
     #[must_use]
@@ -35,6 +51,9 @@ impl CloseReason {
             Self::Drain => "drain",
             Self::Lifetime => "lifetime",
             Self::Join => "join",
+            Self::Disconnected => "disconnected",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -15,7 +15,9 @@ mod keep_alive;
 mod leave;
 mod merge;
 mod opening;
+mod pass;
 mod pieces;
+mod registry;
 mod resume;
 mod write;
 
@@ -36,8 +38,12 @@ use self::keep_alive::KeepAlive;
 pub use self::keep_alive::KeepAliveSettings;
 use self::leave::Leave;
 use self::merge::{Batch, Source};
+use self::opening::Opening;
 pub use self::opening::{Greeting, jittered_retry};
+use self::pass::Pass;
+pub use self::pass::{Admission, number};
 pub use self::pieces::Pieces;
+pub use self::registry::{Registry, Renewed, Terms};
 pub use self::resume::{Resume, is_over};
 use self::write::Write;
 use crate::hub::encoded::Format;
@@ -102,8 +108,10 @@ pub struct Connection {
     joining_since: Option<Instant>,
     rng: fastrand::Rng,
     guard: Guard,
+    /// Of one that was opened with a token.
+    pass: Option<Box<Pass>>,
     /// What comes before any event; `None` once it was written.
-    opening: Option<Box<Bytes>>,
+    opening: Option<Box<Opening>>,
     /// It has come to all its channels, and had everything when it looked properly: see [`follow`].
     follows: bool,
     /// Nothing is left to write.
@@ -136,7 +144,7 @@ impl Connection {
             opening::begin_now(hub, &mut parts, &mut readers)?;
         }
         let now = Instant::now();
-        let opening = opening::bytes(settings, request, fresh.then(|| render(&parts)), &mut rng);
+        let opening = opening::of(settings, request, fresh.then(|| render(&parts)), &mut rng);
         Ok(Self {
             hub: hub.clone(),
             settings: settings.clone(),
@@ -152,6 +160,7 @@ impl Connection {
             format: request.format,
             rng,
             guard: guard(),
+            pass: None,
         })
     }
 
@@ -168,11 +177,14 @@ impl Connection {
 
     /// What the lane is to do at `now`.
     pub fn next(&mut self, now: Instant) -> Next {
-        if let Some(bytes) = self.opening.take() {
-            return Next::Write((*bytes).into());
+        if let Some(opening) = self.opening.take() {
+            return Next::Write(opening.bytes.into());
         }
         if self.ended {
             return Next::End;
+        }
+        if let Some(next) = self.look_at_pass(now) {
+            return next;
         }
         let leaving = self.leave.is_due(now, self.wakeup.closing(), &mut self.rng);
         if self.follows
@@ -183,6 +195,9 @@ impl Connection {
             return next;
         }
         self.follows = false;
+        if self.readers.iter().any(|reader| reader.subscription.is_dismissed()) {
+            return self.end(CloseReason::Disconnected, Pieces::default());
+        }
         let said = join::advance(&self.hub, &mut self.parts, &mut self.readers, now);
         if !said.is_empty() {
             return self.say(now, said);
@@ -331,7 +346,8 @@ impl Connection {
 
     fn wait_until(&self, now: Instant) -> Instant {
         let join = self.joining_since.map(|since| since + JOIN_DEADLINE);
-        let times = [self.leave.due(), join, join::retry_at(&self.parts, &self.readers, now)];
+        let pass = self.pass.as_ref().map(|pass| pass.due());
+        let times = [self.leave.due(), pass, join, join::retry_at(&self.parts, &self.readers, now)];
         times.into_iter().flatten().fold(self.keep_alive.due(), Instant::min)
     }
 

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::join::{Part, Reader};
 use super::resume::Resume;
-use super::{ConnectionSettings, NotLive, Parts, Readers, Request};
+use super::{ConnectionSettings, NotLive, Parts, Readers, Request, pass};
 use crate::broker::Partition;
 use crate::hub::{Hub, Subscription};
 
@@ -20,6 +20,13 @@ pub struct Greeting {
     pub event: &'static str,
     /// Its data.
     pub data: &'static str,
+}
+
+/// What a connection says first.
+pub(super) struct Opening {
+    /// By what it is named there.
+    pub(super) number: u64,
+    pub(super) bytes: Bytes,
 }
 
 /// The partitions of `subscriptions`, by number, and a reader for each of them; nothing is decided yet.
@@ -67,12 +74,12 @@ pub(super) fn begin_now(hub: &Hub, parts: &mut [Part], readers: &mut [Reader]) -
 ///
 /// `sse.open` carries the cursor too, and that of a client that comes back is its own: there are clients that take an `id:`
 /// from events alone, and some that forget theirs with each event that has none.
-pub(super) fn bytes(
+pub(super) fn of(
     settings: &ConnectionSettings,
     request: &Request,
     priming: Option<String>,
     rng: &mut fastrand::Rng,
-) -> Bytes {
+) -> Opening {
     let mut out = Vec::with_capacity(320);
     if let Some(greeting) = request.greeting {
         out.extend_from_slice(format!("event: {}\n", greeting.event).as_bytes());
@@ -83,14 +90,15 @@ pub(super) fn bytes(
         encode::id(&mut out, id);
     }
     encode::end(&mut out);
-    let open = serde_json::json!({ "connection": format!("{:016x}", rng.u64(..)), "node": settings.node });
+    let number = rng.u64(..);
+    let open = serde_json::json!({ "connection": pass::name(number), "node": settings.node });
     out.extend_from_slice(b"event: sse.open\n");
     encode::data(&mut out, &open.to_string());
     if let Some(id) = priming.or_else(|| request.resume.cursor()) {
         encode::id(&mut out, &id);
     }
     encode::end(&mut out);
-    out.into()
+    Opening { number, bytes: out.into() }
 }
 
 /// 80-120 % of `retry`, so that clients cut off together do not come back together.

@@ -7,6 +7,7 @@ mod reads;
 mod resume;
 mod size;
 mod threads;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ struct World {
     gate: Arc<Gate>,
     /// By partition: the clock, which is the position of the last event.
     clocks: Vec<Position>,
+    /// Of the connection that is opened next.
+    seed: u64,
 }
 
 impl World {
@@ -49,7 +52,7 @@ impl World {
             KeepAliveSettings { interval: Duration::from_secs(20), event: heartbeat_event.map(str::to_owned) };
         let settings =
             ConnectionSettings { node: "n1".into(), retry: Duration::from_secs(3), keep_alive, max_lifetime: None };
-        Self { hub, interest, settings: Arc::new(settings), keys, gate: Gate::new(100), clocks }
+        Self { hub, interest, settings: Arc::new(settings), keys, gate: Gate::new(100), clocks, seed: 7 }
     }
 
     /// Attaches to `channels`, answers for the broker, and opens.
@@ -75,7 +78,7 @@ impl World {
         self.answer();
         let place = self.gate.enter().unwrap();
         let guard = || Guard::open(Arc::new(ConnectionMetrics::new(Lane::Hyper)), place);
-        let rng = fastrand::Rng::with_seed(7);
+        let rng = fastrand::Rng::with_seed(self.seed);
         Connection::open(&self.hub, &self.settings, wakeup, attached, request, guard, rng).unwrap()
     }
 

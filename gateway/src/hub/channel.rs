@@ -1,7 +1,7 @@
 //! One channel on this node: its log, how far it was heard, and the connections on it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::channel::Channel;
@@ -26,6 +26,8 @@ pub(super) struct LocalChannel {
     /// know that there is nothing new. Raised under the lock, before the change. It may come round: nobody sleeps through
     /// four thousand million events of a log that holds thousands.
     version: AtomicU32,
+    /// Its connections are to end, and nobody comes any more. Set once by [`dismiss`](Self::dismiss), which raises `version`.
+    dismissed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -101,12 +103,30 @@ struct Pending {
 
 impl LocalChannel {
     pub(super) fn new(channel: Channel, partition: Partition, generation: u64) -> Self {
-        Self { channel, partition, generation, version: AtomicU32::new(1), state: Mutex::default() }
+        Self {
+            channel,
+            partition,
+            generation,
+            version: AtomicU32::new(1),
+            dismissed: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
     }
 
     /// See the field.
     pub(super) fn version(&self) -> u32 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// See the field.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Acquire)
+    }
+
+    /// Ends its connections, once they look.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::Release);
+        self.change().lingers_until = None;
     }
 
     /// The lock, for a change that connections have to look at.

@@ -271,6 +271,17 @@ impl Hub {
         }
     }
 
+    /// Ends every connection on `channel`, now. Whoever comes later, as their clients may, begins another life of it.
+    pub fn dismiss(&self, channel: &Channel) {
+        let mut table = self.lock();
+        let Some(ByName(local)) = table.channels.take(channel) else { return };
+        table.send(Interest::Unsubscribe { channel: channel.clone() });
+        // Under the table's lock: a sweep that finds it knows that it is out.
+        local.dismiss();
+        drop(table);
+        local.call();
+    }
+
     /// Unsubscribes channels whose linger was over by `now`. A log goes with its channel.
     pub fn sweep(&self, now: Instant) {
         let mut table = self.lock();
@@ -280,6 +291,10 @@ impl Hub {
             if state.lingers_until == Some(due) {
                 state.lingers_until = None;
                 drop(state);
+                // One that was dismissed is out of the table, and another by its name may be in it.
+                if local.is_dismissed() {
+                    continue;
+                }
                 table.channels.remove(&local.channel);
                 table.send(Interest::Unsubscribe { channel: local.channel.clone() });
             }
@@ -318,6 +333,9 @@ impl Hub {
         let mut state = local.lock();
         state.listeners.remove(wakeup, key);
         if !state.listeners.is_empty() {
+            return;
+        }
+        if local.is_dismissed() {
             return;
         }
         let due = Instant::now() + self.settings.linger;

@@ -94,6 +94,12 @@ impl Subscription {
         self.local.partition
     }
 
+    /// Its connection is to end: the channel's connections were told to.
+    #[must_use]
+    pub fn is_dismissed(&self) -> bool {
+        self.local.is_dismissed()
+    }
+
     /// Since when its channel is live; `None` while it is not.
     #[must_use]
     pub fn live(&self) -> Option<Live> {

@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::links::Link;
 use super::pipeline::pause;
 use super::{Inner, Publisher, control};
-use crate::orders::{Hear, MAX_REVOCATIONS, MAX_TICKET_TTL, Orders};
 use crate::PublishError;
+use crate::orders::{Hear, MAX_REVOCATIONS, MAX_TICKET_TTL, Orders};
 
 /// Orders that the stream keeps, about. One that is not read by then was given while a node heard nothing.
 const KEPT: usize = 10_000;
