@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish};
+use shared::auth::{self, LoadError, Verifier};
 use shared::keys::Keys;
 use shared::net::{describe, max_sockets};
 use tokio::task::{JoinError, JoinSet};
@@ -61,6 +62,9 @@ pub enum AppError {
     /// There can be no client of `chat.upstream`.
     #[error("chat.upstream: {0}")]
     Upstream(String),
+    /// Keys that verify tokens cannot be had.
+    #[error(transparent)]
+    Auth(#[from] LoadError),
     /// Redis cannot be had.
     #[error(transparent)]
     Redis(#[from] ConnectError),
@@ -81,7 +85,7 @@ impl AppError {
     /// Whether it is the configuration that has to be mended, such as a file of certificates that is not there.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
+        matches!(self, Self::Auth(_) | Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
     }
 }
 
@@ -90,6 +94,7 @@ pub struct App {
     public: TcpListener,
     admin_address: SocketAddr,
     router: Router,
+    verifier: Arc<Verifier>,
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
@@ -109,11 +114,13 @@ impl App {
     /// `config` has been checked.
     ///
     /// # Errors
-    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`] and [`AppError::Upstream`].
+    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`], [`AppError::Upstream`] and
+    /// [`AppError::Auth`].
     pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+        let verifier = Arc::new(Verifier::load(&config.auth)?);
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        if !loopback && !config.insecure {
+        if !loopback && !config.insecure && !config.auth.is_set() {
             // A name that was loopback when the settings were checked, and is not any more.
             return Err(AppError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
         }
@@ -169,13 +176,16 @@ impl App {
                 max_replay: config.replay.events,
             },
         };
-        let router = http::router(Arc::new(node), routes, &cors(config, loopback), shows_demo);
+        let cors = cors(config, loopback);
+        let router = http::router(Arc::new(node), routes, http::auth(verifier.clone(), &cors), &cors, shows_demo);
+        verifier.tell();
         let Drain { grace, deadline, .. } = config.drain;
         let drain = DrainSettings { grace, window: config.drain_window(), deadline };
         Ok(Self {
             public,
             admin_address,
             router,
+            verifier,
             hub,
             interest,
             broker,
@@ -215,6 +225,10 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
+        let (verifier, stop_watching) = (self.verifier, stop_broker.clone());
+        tasks.spawn(async move {
+            stop_watching.run_until_cancelled(auth::watch(verifier)).await;
+        });
         let serving = serve(self.public, self.router, self.lane, connections.clone(), stop_accepting.clone());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -364,10 +378,11 @@ fn publish_limits(config: &Config) -> publisher::http::Limits {
     }
 }
 
-/// On loopback everybody may read where nothing else is said: a page of any development server.
+/// On loopback everybody may read where nothing else is said and nobody is asked who they are: a page of any development
+/// server.
 fn cors(config: &Config, loopback: bool) -> Cors {
     match Cors::parse(&config.cors.allowed_origins) {
-        Ok(Cors::Closed) if loopback => Cors::Any,
+        Ok(Cors::Closed) if loopback && !config.auth.is_set() => Cors::Any,
         Ok(cors) => cors,
         // `check` has refused it.
         Err(_) => Cors::Closed,

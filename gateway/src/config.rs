@@ -9,6 +9,7 @@ use publisher::ChannelSettings;
 use publisher::chat::ChatSettings;
 use publisher::http::DEFAULT_MAX_EVENT_NAME;
 use serde::{Deserialize, Serialize};
+use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 
@@ -67,6 +68,8 @@ pub struct Config {
     pub channels: ChannelSettings,
     /// Answers of the embedded broker's own publish routes.
     pub chat: ChatSettings,
+    /// Who may read and publish what.
+    pub auth: auth::Settings,
     /// What the process says of itself.
     pub telemetry: Telemetry,
 }
@@ -92,6 +95,7 @@ impl Default for Config {
             embedded: Embedded::default(),
             channels: ChannelSettings::default(),
             chat: ChatSettings::default(),
+            auth: auth::Settings::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -163,6 +167,7 @@ impl Config {
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
         errors.extend(self.chat.check());
+        errors.extend(self.auth.check());
         errors
     }
 
@@ -216,14 +221,14 @@ impl Config {
     }
 
     fn check_exposure(&self) -> Result<(), String> {
-        if self.insecure || self.is_loopback() || resolve(&self.listen).is_err() {
+        if self.insecure || self.auth.is_set() || self.is_loopback() || resolve(&self.listen).is_err() {
             return Ok(());
         }
         let listen = &self.listen;
         let may = if self.is_on_redis() { "read" } else { "read and publish" };
         Err(format!(
             "{listen} lets everybody who reaches it {may}, since there is no authentication; \
-             keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
+             set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         ))
     }
 }

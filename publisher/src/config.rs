@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, load_checked, within};
 use shared::redis::Settings;
 use shared::telemetry::LogFormat;
@@ -37,6 +38,8 @@ pub struct Config {
     pub channels: ChannelSettings,
     /// Answers that stream in.
     pub chat: ChatSettings,
+    /// Who may publish and read what.
+    pub auth: auth::Settings,
     /// Bounds on events and requests.
     pub limits: Limits,
     /// The end of the process.
@@ -99,6 +102,7 @@ impl Default for Config {
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
             chat: ChatSettings::default(),
+            auth: auth::Settings::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
@@ -183,18 +187,22 @@ impl Config {
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
         errors.extend(self.chat.check());
+        errors.extend(self.auth.check());
         errors
     }
 
     fn check_exposure(&self) -> Result<(), String> {
         // An address that is none is told as that; that it is not loopback either would only confuse.
-        if self.insecure || resolve(&self.listen).map_or(true, |address| address.ip().is_loopback()) {
+        if self.insecure
+            || self.auth.is_set()
+            || resolve(&self.listen).map_or(true, |address| address.ip().is_loopback())
+        {
             return Ok(());
         }
         let listen = &self.listen;
         Err(format!(
             "{listen} lets everybody who reaches it publish, since there is no authentication; \
-             keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_PUBLISHER__INSECURE=true)"
+             set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_PUBLISHER__INSECURE=true)"
         ))
     }
 

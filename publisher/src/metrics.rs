@@ -5,12 +5,15 @@
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
+use shared::auth::AuthError;
+
 use crate::PublishError;
 
 const PUBLISHES: &str = "sse_publisher_publishes_total";
 const CANCELS: &str = "sse_publisher_cancels_total";
 const ANSWERS: &str = "sse_publisher_answers";
 const ANSWERS_ENDED: &str = "sse_publisher_answers_ended_total";
+const AUTH_REFUSED: &str = "sse_publisher_auth_refused_total";
 const REDIS_UP: &str = "sse_publisher_redis_up";
 
 /// What became of one publish, or of one cancellation; the `result` label.
@@ -219,6 +222,41 @@ pub struct OpenAnswer(Gauge);
 impl Drop for OpenAnswer {
     fn drop(&mut self) {
         self.0.decrement(1.0);
+    }
+}
+
+/// Requests that were refused for who sent them, looked up once. What it is called is up to the process.
+pub struct AuthMetrics([Counter; AuthError::REASONS.len()]);
+
+impl AuthMetrics {
+    /// Describes and registers all of them, under the publisher's name. Install the recorder before.
+    #[must_use]
+    pub fn new() -> Self {
+        describe_counter!(AUTH_REFUSED, "Requests refused for their token or for want of one, by reason");
+        Self::of(|reason| counter!(AUTH_REFUSED, "reason" => reason))
+    }
+
+    /// A counter for each of [`AuthError::REASONS`].
+    pub fn of(counter: impl Fn(&'static str) -> Counter) -> Self {
+        Self(AuthError::REASONS.map(|reason| {
+            let counter = counter(reason);
+            counter.increment(0);
+            counter
+        }))
+    }
+
+    /// Counts one.
+    pub fn count(&self, error: AuthError) {
+        let place = AuthError::REASONS.iter().position(|reason| *reason == error.as_str());
+        if let Some(counter) = place.and_then(|place| self.0.get(place)) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Default for AuthMetrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -48,6 +48,7 @@ const RANGES: [Range; 36] = [
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),
     ("embedded.max_keys", ["1", "100000000"], [Some("0"), Some("100000001")], &[]),
+    ("auth.leeway", ["0s", "5m"], [None, Some("5m 1ms")], &[]),
     ("chat.batch", ["10ms", "1s"], [Some("9ms"), Some("1s 1ms")], &[]),
     ("chat.stall", ["1s", "5m"], [Some("999ms"), Some("5m 1ms")], &[]),
     ("chat.max_time", ["1s", "20m"], [Some("999ms"), Some("20m 1ms")], &[]),
@@ -146,7 +147,7 @@ fn a_port_beyond_loopback_has_to_be_meant() {
     for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
         let expected = format!(
             "SSE_GATEWAY__LISTEN: invalid value for \"listen\": {listen} lets everybody who reaches it read and publish, since there \
-             is no authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
+             is no authentication; set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         );
         assert_eq!(by_env(&[("listen", listen)]), Err(expected));
         assert!(by_env(&[("listen", listen), ("insecure", "true")]).is_ok_and(|config| !config.is_loopback()));

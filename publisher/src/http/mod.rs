@@ -6,6 +6,7 @@
 //! /channels/{channel}/cancel`, which tells its producer to stop. It must not know which broker carries a publication out,
 //! open a socket, or answer for paths that are not its own.
 
+pub mod auth;
 mod batch;
 mod body;
 mod cancel;
@@ -78,6 +79,7 @@ impl Default for Limits {
 /// The publish routes, those of what is held of a channel, and the one that cancels; all three lead to the same broker. Wrong methods are
 /// answered here; unknown paths are left to whoever mounts it ([`not_found`]).
 ///
+/// Handlers ask what a request may do, which [`auth::authenticate`] tells them: without that layer around it, they answer 500.
 /// Install the metrics recorder before: counters are looked up here, once. It sets no deadline for a slow body: the
 /// server in front does. A router merged with this one at the same paths must have no fallback of its own for wrong
 /// methods, since axum takes only one for each path.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shared::auth::{Access, AuthError};
 use shared::channel::Channel;
 
 use super::Limits;
-use super::fields::{Fields, Order, Target};
+use super::auth::may_publish;
+use super::fields::{Fields, Order, Target, Wanted};
 use super::problem::Problem;
 use crate::metrics::{Metrics, Outcome};
 use crate::{Publication, Publish, PublishError, Receipt};
@@ -75,11 +77,13 @@ impl Service {
         problem
     }
 
-    /// Reads and checks one JSON publish that begins on `line` of the body. A wrong one is counted.
-    pub(super) fn read(&self, json: &[u8], line: usize) -> Result<Order, Problem> {
+    /// Reads and checks one JSON publish that begins on `line` of the body. A wrong one is counted. Of several channels, those
+    /// that `access` has not are told in the answer, unless it has none of them.
+    pub(super) fn read(&self, json: &[u8], line: usize, access: &Access) -> Result<Order, Problem> {
         let fields = Fields::parse(json, line).map_err(|problem| self.refused(false, problem))?;
         let ephemeral = fields.is_ephemeral();
-        fields.check(&self.limits).map_err(|problem| self.refused(ephemeral, problem))
+        let order = fields.check(&self.limits).and_then(|order| granted(order, access));
+        order.map_err(|problem| self.refused(ephemeral, problem))
     }
 
     /// Publishes one order, counted.
@@ -126,12 +130,28 @@ impl Service {
     }
 }
 
+/// `order`, as far as `access` has its channels.
+fn granted(mut order: Order, access: &Access) -> Result<Order, Problem> {
+    match &mut order.target {
+        Target::One(channel) => may_publish(access, channel, "channel")?,
+        Target::Many(channels) => {
+            channels.iter_mut().for_each(|wanted| wanted.granted = access.may_publish(&wanted.channel));
+            if !channels.iter().any(|wanted| wanted.granted) {
+                return Err(Problem::not_granted("channels").detail("the token grants none of these channels"));
+            }
+        }
+    }
+    Ok(order)
+}
+
 fn publications(order: &Order) -> Vec<(Channel, Publication)> {
-    let channels = match &order.target {
-        Target::One(channel) => std::slice::from_ref(channel),
-        Target::Many(channels) => channels,
-    };
-    channels.iter().map(|channel| (channel.clone(), order.publication.clone())).collect()
+    let publication = |channel: &Channel| (channel.clone(), order.publication.clone());
+    match &order.target {
+        Target::One(channel) => vec![publication(channel)],
+        Target::Many(channels) => {
+            channels.iter().filter(|wanted| wanted.granted).map(|wanted| publication(&wanted.channel)).collect()
+        }
+    }
 }
 
 /// The answer to an order for `target`, whose outcomes are the next of `outcomes`. What one channel fails with is told in
@@ -148,8 +168,12 @@ fn answer(
     let mut results = Vec::with_capacity(channels.len());
     let mut any_accepted = false;
     let mut last_error = None;
-    for channel in channels {
+    for Wanted { channel, granted } in channels {
         let channel = channel.to_string();
+        if !granted {
+            results.push(OfChannel::Failed { channel, error: AuthError::NotGranted.to_string() });
+            continue;
+        }
         results.push(match next() {
             Ok(receipt) => {
                 any_accepted = true;
