@@ -13,7 +13,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish};
 use shared::keys::Keys;
-use shared::net::{describe, max_sockets};
+use shared::net::{Tls, TlsError, describe, max_sockets};
+use shared::reload::{Reload, watch};
+use shared::signals::{Hangups, Signals};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +32,9 @@ use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
-use crate::lane::{DirectPort, LaneSettings, bind, serve};
+use crate::lane::{DirectPort, LaneSettings, TlsPort, bind, serve};
 use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
-use crate::shutdown::{DrainSettings, Lifecycle, Signals};
+use crate::shutdown::{DrainSettings, Lifecycle};
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,6 +63,9 @@ pub enum AppError {
     /// There can be no client of `chat.upstream`.
     #[error("chat.upstream: {0}")]
     Upstream(String),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Redis cannot be had.
     #[error(transparent)]
     Redis(#[from] ConnectError),
@@ -81,7 +86,7 @@ impl AppError {
     /// Whether it is the configuration that has to be mended, such as a file of certificates that is not there.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
+        matches!(self, Self::Tls(_) | Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
     }
 }
 
@@ -102,15 +107,22 @@ pub struct App {
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
     drain: DrainSettings,
+    /// What SIGHUP has read again.
+    reload: Reload,
 }
 
 impl App {
     /// Binds both ports, serves the operator's, connects to Redis where that is the broker, and puts everything together.
-    /// `config` has been checked.
+    /// `config` has been checked. Whatever else can be read again while it runs is added to `reload`.
     ///
     /// # Errors
-    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`] and [`AppError::Upstream`].
-    pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Tls`], [`AppError::Redis`] and
+    /// [`AppError::Upstream`].
+    pub async fn build(config: &Config, prometheus: PrometheusHandle, mut reload: Reload) -> Result<Self, AppError> {
+        let tls = Tls::load(&config.tls, &["h2", "http/1.1"])?;
+        if let Some(tls) = &tls {
+            reload.add_tls(tls.clone());
+        }
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
         if !loopback && !config.insecure {
@@ -131,6 +143,7 @@ impl App {
             write_timeout: config.limits.write_timeout,
             max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
             direct: config.lanes.direct.then(|| DirectPort { loops: config.loops(), is_stream: http::is_stream }),
+            tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
         };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
@@ -182,6 +195,7 @@ impl App {
             metrics,
             lane,
             drain,
+            reload,
         })
     }
 
@@ -203,7 +217,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::System`] at the start, [`AppError::Task`] when something essential ended by itself.
-    pub async fn run(self, mut signals: Signals) -> Result<(), AppError> {
+    pub async fn run(self, mut signals: Signals, hangups: Hangups) -> Result<(), AppError> {
         let (stop_accepting, stop_hub, stop_broker) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
@@ -211,6 +225,10 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
+        // Until the process ends, and nobody waits for them.
+        let mut rereading = JoinSet::new();
+        rereading.spawn(self.reload.run(hangups));
+        rereading.extend(self.lane.tls.iter().map(|port| watch(port.tls.clone())));
         let serving = serve(self.public, self.router, self.lane, connections.clone(), stop_accepting.clone());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -302,7 +320,7 @@ fn serve_admin(
                 prometheus.run_upkeep();
             }
         };
-        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None };
+        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None, tls: None };
         let serve = async {
             if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
                 tracing::error!(%error, "the operator port is not served");

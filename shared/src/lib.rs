@@ -14,6 +14,7 @@
 //! | [`net`] | sockets to listen on and to accept: bound, timed, closed without taking an answer away |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
+//! | [`signals`], [`reload`] | when a process is to end, or to read again what it can |
 //!
 //! Only [`redis`] and [`net`] open sockets, and only when asked to.
 
@@ -28,4 +29,6 @@ pub mod keys;
 pub mod net;
 pub mod position;
 pub mod redis;
+pub mod reload;
+pub mod signals;
 pub mod telemetry;

@@ -209,14 +209,10 @@ fn origins() {
     );
     assert_eq!(origins("*").unwrap(), ["*"]);
     assert!(origins("").unwrap().is_empty());
-    for (given, told) in [
-        ("https://a.example/", "https://a.example/"),
-        ("a.example", "a.example"),
-        ("https://a.example,*", "*"),
-        ("*,https://a.example", "*"),
-    ] {
+    for (given, told) in [("a.example", "a.example"), ("https://a.example,*", "*"), ("*,https://a.example", "*")] {
         let expected = format!(
-            "\"{told}\" is not an origin such as https://app.example.com (\"*\" stands for all, and stands alone)"
+            "\"{told}\" is not an origin such as https://app.example.com or https://*.example.com \
+             (\"*\" stands for all, and stands alone)"
         );
         assert_eq!(reason("cors.allowed_origins", given), expected);
     }
