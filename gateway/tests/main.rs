@@ -19,6 +19,7 @@ mod layers;
 mod losing_redis;
 mod on_redis;
 mod operator;
+mod redis_acl;
 mod redis_away;
 mod reload;
 mod resume;
