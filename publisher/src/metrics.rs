@@ -87,7 +87,6 @@ impl Default for Metrics {
 }
 
 /// Sockets of the port that did not come to speak TLS. Describes and registers it at 0; install the recorder before.
-#[must_use]
 pub fn tls_failed() -> Counter {
     describe_counter!(TLS_FAILED, "Sockets of the port that did not come to speak TLS.");
     let counter = counter!(TLS_FAILED);
