@@ -14,7 +14,9 @@ use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish};
 use shared::auth::{self, LoadError, Verifier};
 use shared::keys::Keys;
-use shared::net::{describe, max_sockets};
+use shared::net::{Tls, TlsError, describe, max_sockets};
+use shared::reload::{Reload, watch};
+use shared::signals::{Hangups, Signals};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +33,9 @@ use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
-use crate::lane::{DirectPort, LaneSettings, bind, serve};
+use crate::lane::{DirectPort, LaneSettings, TlsPort, bind, serve};
 use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
-use crate::shutdown::{DrainSettings, Lifecycle, Signals};
+use crate::shutdown::{DrainSettings, Lifecycle};
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -65,6 +67,9 @@ pub enum AppError {
     /// Keys that verify tokens cannot be had.
     #[error(transparent)]
     Auth(#[from] LoadError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Redis cannot be had.
     #[error(transparent)]
     Redis(#[from] ConnectError),
@@ -85,7 +90,7 @@ impl AppError {
     /// Whether it is the configuration that has to be mended, such as a file of certificates that is not there.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Auth(_) | Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
+        matches!(self, Self::Auth(_) | Self::Tls(_) | Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
     }
 }
 
@@ -107,17 +112,24 @@ pub struct App {
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
     drain: DrainSettings,
+    /// What SIGHUP has read again.
+    reload: Reload,
 }
 
 impl App {
     /// Binds both ports, serves the operator's, connects to Redis where that is the broker, and puts everything together.
-    /// `config` has been checked.
+    /// `config` has been checked. Whatever else can be read again while it runs is added to `reload`.
     ///
     /// # Errors
-    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`], [`AppError::Upstream`] and
-    /// [`AppError::Auth`].
-    pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Tls`], [`AppError::Redis`],
+    /// [`AppError::Upstream`] and [`AppError::Auth`].
+    pub async fn build(config: &Config, prometheus: PrometheusHandle, mut reload: Reload) -> Result<Self, AppError> {
         let verifier = Arc::new(Verifier::load(&config.auth)?);
+        reload.add_keys(verifier.clone());
+        let tls = Tls::load(&config.tls, &["h2", "http/1.1"])?;
+        if let Some(tls) = &tls {
+            reload.add_tls(tls.clone());
+        }
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
         if !loopback && !config.insecure && !config.auth.is_set() {
@@ -142,6 +154,7 @@ impl App {
                 rest: config.lanes.rest,
                 is_stream: http::is_stream,
             }),
+            tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
         };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
@@ -196,6 +209,7 @@ impl App {
             metrics,
             lane,
             drain,
+            reload,
         })
     }
 
@@ -217,7 +231,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::System`] at the start, [`AppError::Task`] when something essential ended by itself.
-    pub async fn run(self, mut signals: Signals) -> Result<(), AppError> {
+    pub async fn run(self, mut signals: Signals, hangups: Hangups) -> Result<(), AppError> {
         let (stop_accepting, stop_hub, stop_broker) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
@@ -225,10 +239,11 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
-        let (verifier, stop_watching) = (self.verifier, stop_broker.clone());
-        tasks.spawn(async move {
-            stop_watching.run_until_cancelled(auth::watch(verifier)).await;
-        });
+        // Until the process ends, and nobody waits for them.
+        let mut rereading = JoinSet::new();
+        rereading.spawn(self.reload.run(hangups));
+        rereading.extend(self.lane.tls.iter().map(|port| watch(port.tls.clone())));
+        rereading.spawn(auth::watch(self.verifier));
         let serving = serve(self.public, self.router, self.lane, connections.clone(), stop_accepting.clone());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -321,7 +336,7 @@ fn serve_admin(
                 prometheus.run_upkeep();
             }
         };
-        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None };
+        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None, tls: None };
         let serve = async {
             if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
                 tracing::error!(%error, "the operator port is not served");

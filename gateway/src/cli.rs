@@ -68,23 +68,24 @@ impl Args {
 #[must_use]
 pub fn greeting(config: &Config, public: SocketAddr, admin: SocketAddr) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let (broker, publish) = if config.is_on_redis() { on_redis(config) } else { embedded(public) };
+    let scheme = if config.tls.is_set() { "https" } else { "http" };
+    let (broker, publish) = if config.is_on_redis() { on_redis(config) } else { embedded(scheme, public) };
     let page = if config.shows_demo(public.ip().is_loopback()) {
-        format!("  open      http://{public}/\n")
+        format!("  open      {scheme}://{public}/\n")
     } else {
         String::new()
     };
     format!(
         "sse-gateway {version}: {broker}\n\
-         {page}  listen    curl -N 'http://{public}/events?channel=user:42'\n  \
+         {page}  listen    curl -N '{scheme}://{public}/events?channel=user:42'\n  \
          publish   {publish}\n  \
          operate   http://{admin}/metrics (and /livez, /readyz)"
     )
 }
 
-fn embedded(public: SocketAddr) -> (String, String) {
+fn embedded(scheme: &str, public: SocketAddr) -> (String, String) {
     let publish = format!(
-        "curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
+        "curl '{scheme}://{public}/publish' -H 'Content-Type: application/json' \\\n              \
          -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'"
     );
     ("one node on the embedded broker (nothing outlives the process)".to_owned(), publish)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
+use shared::net::TlsSettings;
 
 pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Replay, Telemetry};
 use crate::http::Cors;
@@ -58,6 +59,8 @@ pub struct Config {
     pub replay: Replay,
     /// Cross-origin requests.
     pub cors: CorsConfig,
+    /// TLS of the public port.
+    pub tls: TlsSettings,
     /// The end of the process.
     pub drain: Drain,
     /// Redis; without a URL the node is alone, on the embedded broker.
@@ -90,6 +93,7 @@ impl Default for Config {
             log: Log::default(),
             replay: Replay::default(),
             cors: CorsConfig::default(),
+            tls: TlsSettings::default(),
             drain: Drain::default(),
             redis: shared::redis::Settings::default(),
             embedded: Embedded::default(),
@@ -164,6 +168,7 @@ impl Config {
         check("embedded.max_bytes", within(self.embedded.max_bytes, 1 << 16, 1 << 40));
         check("embedded.max_keys", within(self.embedded.max_keys, 1, 100_000_000));
         check("chat.upstream", self.check_answers());
+        errors.extend(self.tls.check());
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
         errors.extend(self.chat.check());

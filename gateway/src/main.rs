@@ -7,9 +7,9 @@ use clap::Parser as _;
 use gateway::app::{App, AppError};
 use gateway::cli::{Args, greeting};
 use gateway::config::Config;
-use gateway::shutdown::Signals;
 use metrics_exporter_prometheus::PrometheusHandle;
-use shared::telemetry;
+use shared::reload::Reload;
+use shared::{signals, telemetry};
 
 /// Ten thousand connections that are gone leave their memory to the system, not to this process.
 #[cfg(feature = "jemalloc")]
@@ -27,10 +27,13 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
-    if let Err(error) = telemetry::init_logs(&config.telemetry.filter, config.telemetry.format) {
-        return fail(USAGE, &error.to_string());
-    }
-    match run(&config) {
+    let filter = match telemetry::init_logs(&config.telemetry.filter, config.telemetry.format) {
+        Ok(filter) => filter,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    let mut reload = Reload::default();
+    reload.add_settings(config.clone(), move || args.load(), |config| &config.telemetry.filter, filter);
+    match run(&config, reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let usage = error.downcast_ref::<AppError>().is_some_and(AppError::is_configuration);
@@ -39,26 +42,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+fn run(config: &Config, reload: Reload) -> Result<(), Box<dyn std::error::Error>> {
     raise_open_files();
     let prometheus = telemetry::install_metrics(gateway::metrics::BUCKETS)?;
     gateway::metrics::describe();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, prometheus));
+    let result = runtime.block_on(serve(config, prometheus, reload));
     // Whatever was cut at the deadline is not waited for.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(config: &Config, prometheus: PrometheusHandle) -> Result<(), Box<dyn std::error::Error>> {
-    let mut signals = Signals::install()?;
+async fn serve(
+    config: &Config,
+    prometheus: PrometheusHandle,
+    reload: Reload,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut signals, hangups) = signals::install()?;
     let app = tokio::select! {
-        app = App::build(config, prometheus) => app?,
+        app = App::build(config, prometheus, reload) => app?,
         // It may wait for Redis.
         _ = signals.next() => return Ok(()),
     };
     say(&greeting(config, app.public_address()?, app.admin_address()));
-    Ok(app.run(signals).await?)
+    Ok(app.run(signals, hangups).await?)
 }
 
 /// Every connection is an open file, and the usual soft limit of 1,024 is for programs of another age.

@@ -30,6 +30,7 @@ const SESSIONS_ENDED: &str = "sse_gateway_broker_sessions_ended_total";
 const SILENT_LOSSES: &str = "sse_gateway_broker_silent_losses_total";
 const DRAINING: &str = "sse_gateway_draining";
 const AUTH_REFUSED: &str = "sse_gateway_auth_refused_total";
+const TLS_FAILED: &str = "sse_gateway_tls_failed_total";
 
 /// Bounds of the histograms, for the recorder.
 pub const BUCKETS: &[(&str, &[f64])] =
@@ -65,6 +66,7 @@ pub fn describe() {
         SILENT_LOSSES,
         "Times that messages of a live channel were found not to have arrived: a fault on the way."
     );
+    describe_counter!(TLS_FAILED, "Sockets of the public port that did not come to speak TLS.");
     describe_gauge!(DRAINING, "1 while the node is stopping.");
     describe_counter!(AUTH_REFUSED, "Requests refused for their token or for want of one, by reason.");
 }
@@ -321,6 +323,8 @@ pub struct NodeMetrics {
     pub probe_age: Gauge,
     /// 0 or 1.
     pub draining: Gauge,
+    /// Sockets of the public port that did not come to speak TLS.
+    pub tls_failed: Counter,
 }
 
 impl NodeMetrics {
@@ -331,6 +335,7 @@ impl NodeMetrics {
             turned_away: TurnedAway::ALL.map(|reason| (reason, counter!(TURNED_AWAY, "reason" => reason.as_str()))),
             probe_age: gauge!(PROBE_AGE),
             draining: gauge!(DRAINING),
+            tls_failed: counter!(TLS_FAILED),
         }
     }
 

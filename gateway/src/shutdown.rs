@@ -1,4 +1,4 @@
-//! How the process ends: on which signals, and in which order.
+//! How the process ends, and in which order.
 //!
 //! 1. readiness goes; new event streams are told to come back later
 //! 2. the grace passes, so that load balancers notice
@@ -9,11 +9,8 @@
 //!
 //! One deadline holds over all of it; what is still open then is cut. A second signal ends the process at once.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::metrics::NodeMetrics;
 
@@ -46,29 +43,5 @@ impl Lifecycle {
     pub fn drain(&self, metrics: &NodeMetrics) {
         self.draining.store(true, Ordering::Release);
         metrics.draining.set(1.0);
-    }
-}
-
-/// SIGTERM and SIGINT, each time one of them comes.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on neither ends the process by itself.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The next one's name.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }

@@ -88,6 +88,44 @@ async fn configured_origins_with_credentials_and_no_others() {
 }
 
 #[tokio::test]
+async fn every_host_below_a_domain_and_what_caches_have_to_know() {
+    let settings = "[cors]\nallowed_origins = [\"https://*.example.com\", \"https://*.example.org:8443\"]";
+    let gateway = Gateway::builder().config(settings).start().await;
+    for (origin, allowed) in [
+        ("https://app.example.com", true),
+        ("https://a.b.example.com", true),
+        ("https://app.example.org:8443", true),
+        ("https://example.com", false),
+        ("https://app.example.org", false),
+        ("https://app.example.com:8443", false),
+        ("http://app.example.com", false),
+        ("https://evilexample.com", false),
+        ("https://app.example.com.evil.example", false),
+        ("null", false),
+    ] {
+        let expected = allowed.then_some(origin);
+        for path in ["/events?channel=a", "/nothing", "/publish"] {
+            let headers = get(&gateway, path, origin).await;
+            assert_eq!(value(&headers, "access-control-allow-origin"), expected, "{origin} {path}");
+            let credentials = value(&headers, "access-control-allow-credentials");
+            assert_eq!(credentials, allowed.then_some("true"), "{origin} {path}");
+            assert_eq!(value(&headers, "vary"), Some("origin"), "{origin} {path}");
+            let response = preflight(&gateway, path, origin).await;
+            let headers = response.headers();
+            assert_eq!(value(headers, "access-control-allow-origin"), expected, "{origin} {path}");
+            assert!(has_all(value(headers, "vary"), &["origin"]), "{origin} {path}");
+            assert!(has_all(value(headers, "access-control-allow-methods"), &["get", "post", "delete"]));
+            let allowed = value(headers, "access-control-allow-headers");
+            assert!(has_all(allowed, &["authorization", "last-event-id", "content-type", "cache-control"]));
+            assert_eq!(value(headers, "access-control-max-age"), Some("86400"));
+        }
+    }
+    // Who names no origin is told as well: what a cache keeps of it is not for a page that may read.
+    let headers = gateway.client.get(gateway.url("/nothing")).send().await.unwrap().headers().clone();
+    assert_eq!(value(&headers, "vary"), Some("origin"));
+}
+
+#[tokio::test]
 async fn beyond_loopback_nobody_until_it_is_set() {
     let gateway = Gateway::builder().args(&["--listen", "0.0.0.0:0", "--insecure"]).start().await;
     for path in ["/events?channel=a", "/nothing"] {

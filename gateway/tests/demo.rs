@@ -56,6 +56,8 @@ async fn every_file_with_its_type_and_its_headers() {
             ("content-type", media_type(&name)),
             ("content-security-policy", POLICY),
             ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-opener-policy", "same-origin"),
             ("referrer-policy", "no-referrer"),
             ("cache-control", "no-cache"),
         ] {

@@ -316,30 +316,6 @@ async fn earliest_is_the_newest_of_what_is_too_much() {
     assert_eq!(all(&mut stream, 5).await, ["3", "4", "5", "6", "7"]);
 }
 
-/// By the very line of the documents.
-#[tokio::test]
-async fn the_least_that_redis_has_to_allow_is_enough() {
-    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
-    let manual = std::fs::read_to_string(manual).unwrap();
-    let rules = manual.lines().find_map(|line| line.strip_prefix("user sse-gateway ")).unwrap();
-    let redis = RedisServer::start().await;
-    let mut command = vec!["ACL", "SETUSER", "sse-gateway"];
-    command.extend(rules.split_whitespace());
-    assert_eq!(redis.cli(&command).await, "OK");
-    // That user may not load the functions: somebody else did.
-    drop(Gateway::on(&redis).start().await);
-    let url = redis.url().replace("redis://", "redis://sse-gateway:GATEWAY-PASSWORD@");
-    let gateway = Gateway::builder().args(&["--redis-url", &url]).start().await;
-    for data in ["1", "2", "3"] {
-        redis.cli(&["FCALL", "sse_publish", "1", "sse:a", data]).await;
-    }
-    let mut stream = gateway.stream("/events?channel=a&last_event_id=earliest").await;
-    assert_eq!(all(&mut stream, 3).await, ["1", "2", "3"]);
-    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    redis.cli(&["FCALL", "sse_publish", "1", "sse:a", "4"]).await;
-    assert_eq!(stream.data().await.as_deref(), Some("4"));
-}
-
 #[tokio::test]
 async fn ten_hundred_at_once_are_one_read() {
     let redis = RedisServer::start().await;

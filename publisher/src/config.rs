@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, load_checked, within};
+use shared::net::TlsSettings;
 use shared::redis::Settings;
 use shared::telemetry::LogFormat;
 
 use crate::ChannelSettings;
 use crate::chat::ChatSettings;
-use crate::http;
+use crate::http::{self, Cors};
 
 /// Prefix of the environment variables: `SSE_PUBLISHER__LISTEN`.
 pub const ENV_PREFIX: &str = "SSE_PUBLISHER";
@@ -32,6 +33,10 @@ pub struct Config {
     /// What the gateways' demo pages ask for: `/demo/jobs`, figures that move, and `/chat` with a text of our own where it has
     /// no upstream.
     pub demo: bool,
+    /// TLS of the port.
+    pub tls: TlsSettings,
+    /// Pages of other origins.
+    pub cors: CorsConfig,
     /// How to reach Redis.
     pub redis: Settings,
     /// What families of channels have in common.
@@ -70,6 +75,14 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
+/// See [`Config::cors`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CorsConfig {
+    /// Origins that may ask, `*` for all.
+    pub allowed_origins: Vec<String>,
+}
+
 /// See [`Config::drain`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -99,6 +112,8 @@ impl Default for Config {
             admin_listen: "127.0.0.1:9091".to_owned(),
             insecure: false,
             demo: false,
+            tls: TlsSettings::default(),
+            cors: CorsConfig::default(),
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
             chat: ChatSettings::default(),
@@ -184,6 +199,11 @@ impl Config {
         check("limits.request_timeout", self.check_time_for_redis());
         check("drain.deadline", between(self.drain.deadline, Duration::from_millis(100), Duration::from_secs(3_600)));
         check("drain.grace", between(self.drain.grace, Duration::ZERO, self.drain.deadline));
+        check(
+            "cors.allowed_origins",
+            Cors::parse(&self.cors.allowed_origins).map(drop).map_err(|error| error.to_string()),
+        );
+        errors.extend(self.tls.check());
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
         errors.extend(self.chat.check());

@@ -15,6 +15,7 @@ const ANSWERS: &str = "sse_publisher_answers";
 const ANSWERS_ENDED: &str = "sse_publisher_answers_ended_total";
 const AUTH_REFUSED: &str = "sse_publisher_auth_refused_total";
 const REDIS_UP: &str = "sse_publisher_redis_up";
+const TLS_FAILED: &str = "sse_publisher_tls_failed_total";
 
 /// What became of one publish, or of one cancellation; the `result` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,14 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Sockets of the port that did not come to speak TLS. Describes and registers it at 0; install the recorder before.
+pub fn tls_failed() -> Counter {
+    describe_counter!(TLS_FAILED, "Sockets of the port that did not come to speak TLS.");
+    let counter = counter!(TLS_FAILED);
+    counter.increment(0);
+    counter
 }
 
 /// Counters of cancellations, looked up once.

@@ -61,7 +61,7 @@ pub(crate) fn start(
             prometheus.run_upkeep();
         }
     };
-    let settings = ServerSettings { write_timeout, max_sockets: MAX_SOCKETS };
+    let settings = ServerSettings { write_timeout, max_sockets: MAX_SOCKETS, tls: None };
     let serve = serve(listener, router, settings, TaskTracker::new(), CancellationToken::new());
     let both = async { tokio::join!(serve, upkeep) };
     std::thread::Builder::new().name("operator".to_owned()).spawn(move || runtime.block_on(both)).map(drop)

@@ -14,21 +14,23 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::auth::{self, LoadError, Verifier};
-use shared::net::{describe, max_sockets};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use shared::net::{Tls, TlsError, describe, max_sockets};
+use shared::reload::{Reload, watch};
+use shared::signals::{self, Signals};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Drain, resolve};
-use crate::health::{Health, watch};
+use crate::health::{self, Health};
 use crate::http::auth::{Auth, authenticate};
-use crate::http::not_found;
 use crate::http::problem::Problem;
-use crate::metrics::AuthMetrics;
+use crate::http::{Cors, not_found};
+use crate::metrics::{AuthMetrics, tls_failed};
 use crate::producers::{LAST_WORDS, Producers, Seams};
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publisher, operator};
@@ -63,6 +65,9 @@ pub enum ServeError {
     /// Keys that verify tokens cannot be had.
     #[error(transparent)]
     Auth(#[from] LoadError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No Redis to work with.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -74,15 +79,17 @@ pub struct Service {
     verifier: Arc<Verifier>,
     public: TcpListener,
     admin: TcpListener,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Service {
     /// Reads the files of keys and binds both ports. `config` has been checked.
     ///
     /// # Errors
-    /// [`ServeError::Auth`], [`ServeError::Listen`] and [`ServeError::Address`].
+    /// [`ServeError::Auth`], [`ServeError::Tls`], [`ServeError::Listen`] and [`ServeError::Address`].
     pub fn bind(config: Config) -> Result<Self, ServeError> {
         let verifier = Arc::new(Verifier::load(&config.auth)?);
+        let tls = Tls::load(&config.tls, &["http/1.1"])?;
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
         if !loopback && !config.insecure && !config.auth.is_set() {
@@ -90,18 +97,24 @@ impl Service {
             return Err(ServeError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
         }
         let admin = listen(&config.admin_listen, "--admin-listen")?;
-        Ok(Self { config, verifier, public, admin })
+        Ok(Self { config, verifier, public, admin, tls })
     }
 
     /// Connects to Redis, hands the greeting to `say`, and serves until a signal. `Ok` after a signal, even if the deadline
-    /// cut requests.
+    /// cut requests. SIGHUP has the parts of `reload` read again, and certificate and key.
     ///
     /// # Errors
     /// [`ServeError`].
-    pub async fn run(self, prometheus: PrometheusHandle, say: impl FnOnce(&str)) -> Result<(), ServeError> {
-        let Self { config, verifier, public, admin } = self;
+    pub async fn run(
+        self,
+        prometheus: PrometheusHandle,
+        mut reload: Reload,
+        say: impl FnOnce(&str),
+    ) -> Result<(), ServeError> {
+        let Self { config, verifier, public, admin, tls } = self;
+        reload.add_keys(verifier.clone());
         let system = |what| move |source| ServeError::System { what, source };
-        let mut signals = Signals::install().map_err(system("catch signals"))?;
+        let (mut signals, hangups) = signals::install().map_err(system("catch signals"))?;
         let address = |listener: &TcpListener| listener.local_addr().map_err(system("tell a port"));
         let (public_address, admin_address) = (address(&public)?, address(&admin)?);
         let health = Arc::new(Health::new(config.redis.unready_after));
@@ -116,17 +129,32 @@ impl Service {
             }
         };
         let listener = tokio::net::TcpListener::from_std(public).map_err(system("serve the port"))?;
-        let settings =
-            ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
+        let settings = ServerSettings {
+            write_timeout: config.limits.write_timeout,
+            max_sockets: max_sockets(RESERVED_FILES),
+            tls: tls.clone().map(|tls| (tls, tls_failed())),
+        };
+        // Until the process ends, and nobody waits for them.
+        let mut rereading = JoinSet::new();
+        if let Some(tls) = tls {
+            reload.add_tls(tls.clone());
+            rereading.spawn(watch(tls));
+        }
+        rereading.spawn(reload.run(hangups));
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let producers = producers(&config, &publisher)?;
-        let auth = Auth::new(verifier.clone(), AuthMetrics::new(), |_| false);
-        let router = router(&config, &publisher, &producers, auth);
+        // `check` has refused what is no origin.
+        let cors = Cors::parse(&config.cors.allowed_origins).unwrap_or(Cors::Closed);
+        let cookies = cors.clone();
+        let auth = Auth::new(verifier.clone(), AuthMetrics::new(), move |origin| cookies.allows_credentials(origin));
+        let router = router(&config, &publisher, &producers, auth, &cors);
         let served = serve(listener, router, settings, connections.clone(), stop.clone());
         let figures = producers.figures(stop.clone());
         health.start();
         verifier.tell();
-        say(&greeting(public_address, admin_address, publisher.client().address(), producers.answers()));
+        let scheme = if config.tls.is_set() { "https" } else { "http" };
+        let public = format!("{scheme}://{public_address}");
+        say(&greeting(&public, admin_address, publisher.client().address(), producers.answers()));
 
         let life = async {
             let signal = signals.next().await;
@@ -137,7 +165,7 @@ impl Service {
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
             () = life => {}
-            _ = async { tokio::join!(served, figures, watch(&health, &publisher), auth::watch(verifier)) } => {}
+            _ = async { tokio::join!(served, figures, health::watch(&health, &publisher), auth::watch(verifier)) } => {}
         }
         Ok(())
     }
@@ -186,16 +214,17 @@ fn producers(config: &Config, publisher: &Publisher) -> Result<Producers, ServeE
         .map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))
 }
 
-fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: Arc<Auth>) -> Router {
+fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: Arc<Auth>, cors: &Cors) -> Router {
     let publisher = Arc::new(publisher.clone());
     let publish = Configured::new(publisher.clone(), config.channels.clone());
     let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
     // The deadline is for heads: a stream goes on behind its own.
-    routes
+    let router = routes
         .merge(producers.router(config.limits.max_url))
         .layer(from_fn_with_state(auth, authenticate))
         .fallback(not_found)
-        .layer(from_fn_with_state(config.limits.request_timeout, deadline))
+        .layer(from_fn_with_state(config.limits.request_timeout, deadline));
+    cors.apply(router, &[Method::GET, Method::POST, Method::DELETE])
 }
 
 /// Refuses, 408, what is not answered in time.
@@ -209,14 +238,14 @@ async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -
 }
 
 /// What to type next.
-fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str, chat: bool) -> String {
+fn greeting(public: &str, admin: SocketAddr, redis: &str, chat: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let ask = format!(
-        "\n  chat      curl -N 'http://{public}/chat' -H 'Content-Type: application/json' -d '{{\"question\":\"What is SSE?\"}}'"
+        "\n  chat      curl -N '{public}/chat' -H 'Content-Type: application/json' -d '{{\"question\":\"What is SSE?\"}}'"
     );
     format!(
         "sse-publisher {version}: publishes by HTTP to {redis}\n  \
-         publish   curl 'http://{public}/publish' -H 'Content-Type: application/json' \\\n              \
+         publish   curl '{public}/publish' -H 'Content-Type: application/json' \\\n              \
          -d '{{\"channel\":\"user:42\",\"event\":\"notification\",\"data\":{{\"message\":\"hi\"}}}}'{}\n  \
          operate   http://{admin}/metrics (and /livez, /readyz)",
         if chat { &*ask } else { "" }
@@ -226,28 +255,4 @@ fn greeting(public: SocketAddr, admin: SocketAddr, redis: &str, chat: bool) -> S
 fn listen(address: &str, flag: &'static str) -> Result<TcpListener, ServeError> {
     let address = resolve(address).map_err(ServeError::Address)?;
     bind(address).map_err(|source| ServeError::Listen { address, flag, source })
-}
-
-/// SIGTERM and SIGINT, each time one of them comes.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on neither ends the process by itself.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The next one's name.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

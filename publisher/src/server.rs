@@ -23,7 +23,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use shared::net::{Peer, RequestBody, TimedStream, is_about_one_peer, set_options};
+use metrics::Counter;
+use shared::net::{ClientStream, Peer, RequestBody, TimedStream, Tls, is_about_one_peer, set_options};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -45,12 +46,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a listener treats its sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct ServerSettings {
     /// A socket that takes nothing for so long is closed.
     pub(crate) write_timeout: Duration,
     /// Sockets at a time; more wait to be accepted.
     pub(crate) max_sockets: usize,
+    /// Certificate and key, and what counts sockets that did not come to speak TLS; `None`: the port is plain.
+    pub(crate) tls: Option<(Arc<Tls>, Counter)>,
 }
 
 /// Binds `address`, see [`shared::net::bind`].
@@ -85,9 +88,10 @@ pub(crate) async fn serve(
                 if let Err(error) = set_options(&stream, settings.write_timeout) {
                     tracing::debug!(%address, %error, "cannot set socket options");
                 }
-                let driven = drive(stream, router.clone(), address, settings.write_timeout, stop.clone());
+                let connection = Accepted { stream, address, router: router.clone(), stop: stop.clone() };
+                let served = connection.serve(settings.write_timeout, settings.tls.clone());
                 tasks.spawn(async move {
-                    driven.await;
+                    served.await;
                     drop(place);
                 });
             }
@@ -121,19 +125,46 @@ async fn accept(
     Ok((stream, address, place))
 }
 
-async fn drive(
+/// A socket that was accepted, and what it needs.
+struct Accepted {
     stream: TcpStream,
-    router: Router,
     address: SocketAddr,
-    write_timeout: Duration,
+    router: Router,
     stop: CancellationToken,
-) {
-    let peer = Arc::new(Peer::default());
-    let io = TokioIo::new(TimedStream::new(stream, peer.clone(), write_timeout));
+}
+
+impl Accepted {
+    /// From the socket's first byte, or its handshake, until its connection ends.
+    async fn serve(self, write_timeout: Duration, tls: Option<(Arc<Tls>, Counter)>) {
+        let Self { stream, address, router, stop } = self;
+        let peer = Arc::new(Peer::default());
+        let stream = match tls {
+            None => ClientStream::Plain(TimedStream::new(stream, peer.clone(), write_timeout)),
+            Some((tls, failed)) => {
+                let accepted = tokio::select! {
+                    // Nothing was asked yet.
+                    () = stop.cancelled() => return,
+                    accepted = tls.accept(stream, peer.clone(), write_timeout) => accepted,
+                };
+                match accepted {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        failed.increment(1);
+                        return tracing::debug!(%address, %error, "no TLS on a connection");
+                    }
+                }
+            }
+        };
+        drive(stream, router, peer, address, stop).await;
+    }
+}
+
+async fn drive(stream: ClientStream, router: Router, peer: Arc<Peer>, address: SocketAddr, stop: CancellationToken) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(BUFFER);
     // On the heap: it is large, and this future would hold it twice.
-    let mut connection = Box::pin(builder.serve_connection(io, OnPeer { router, peer: peer.clone() }));
+    let mut connection =
+        Box::pin(builder.serve_connection(TokioIo::new(stream), OnPeer { router, peer: peer.clone() }));
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = stop.cancelled() => {
@@ -147,7 +178,7 @@ async fn drive(
     }
 }
 
-type Connection = http1::Connection<TokioIo<TimedStream>, OnPeer>;
+type Connection = http1::Connection<TokioIo<ClientStream>, OnPeer>;
 
 /// Lets a request under way be answered. One that is not whole yet holds nothing up.
 async fn finish(mut connection: Pin<Box<Connection>>, peer: &Peer) -> hyper::Result<()> {

@@ -16,6 +16,7 @@
 //! | [`auth`] | tokens and the operator key: who may read and publish what |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
+//! | [`signals`], [`reload`] | when a process is to end, or to read again what it can |
 //!
 //! Only [`redis`] and [`net`] open sockets, and only when asked to.
 
@@ -32,4 +33,6 @@ pub mod net;
 pub mod order;
 pub mod position;
 pub mod redis;
+pub mod reload;
+pub mod signals;
 pub mod telemetry;

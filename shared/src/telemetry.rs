@@ -4,12 +4,14 @@
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How log lines look; `"text"`, `"json"` or `"auto"` in a configuration.
@@ -78,6 +80,9 @@ pub enum TelemetryError {
     /// Logs were set up before in this process.
     #[error("logs are set up already")]
     LogsInstalled,
+    /// The filter of logs that are set up cannot be replaced.
+    #[error("the log filter cannot be replaced: {0}")]
+    Reload(String),
     /// Bucket bounds that no histogram can have.
     #[error("invalid buckets of {metric:?}: bounds must be finite and rise, and there must be one")]
     Buckets {
@@ -100,17 +105,55 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError::LogFilter`] names the filter and the directive; nothing of a bad filter is used.
 /// [`TelemetryError::LogsInstalled`] on a second call, which changes nothing.
-pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let filter = parse_filter(filter)?;
+pub fn init_logs(filter: &str, format: LogFormat) -> Result<LogFilter, TelemetryError> {
+    let parsed = parse_filter(filter)?;
     // A line that cannot be written is dropped. By default the failure is reported to standard error as well, which panics.
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let logs = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).log_internal_errors(false);
     // Times are UTC without further ado: the default timer writes RFC 3339 with a `Z`.
-    let installed = match format {
-        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).finish().try_init(),
-        LogFormat::Text => logs.with_ansi(false).with_target(false).finish().try_init(),
-        LogFormat::Auto => logs.with_ansi(wants_colours()).with_target(false).finish().try_init(),
+    let (installed, replace) = match format {
+        LogFormat::Json => {
+            let logs = logs.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+            let replace = replacing(logs.reload_handle());
+            (logs.finish().try_init(), replace)
+        }
+        LogFormat::Text | LogFormat::Auto => {
+            let colours = format == LogFormat::Auto && wants_colours();
+            let logs = logs.with_ansi(colours).with_target(false).with_filter_reloading();
+            let replace = replacing(logs.reload_handle());
+            (logs.finish().try_init(), replace)
+        }
     };
-    installed.map_err(|_| TelemetryError::LogsInstalled)
+    installed.map_err(|_| TelemetryError::LogsInstalled)?;
+    Ok(LogFilter { current: Mutex::new(filter.to_owned()), replace })
+}
+
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), TelemetryError> + Send + Sync>;
+
+fn replacing<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Replace {
+    Box::new(move |filter| handle.reload(filter).map_err(|error| TelemetryError::Reload(error.to_string())))
+}
+
+/// The filter of this process' logs, while it runs.
+pub struct LogFilter {
+    /// As it was written. Written and read by [`set`](Self::set) alone.
+    current: Mutex<String>,
+    replace: Replace,
+}
+
+impl LogFilter {
+    /// Uses another filter from now on. Returns whether it is another one.
+    ///
+    /// # Errors
+    /// [`TelemetryError::LogFilter`], and [`TelemetryError::Reload`]; then the one before stays.
+    pub fn set(&self, filter: &str) -> Result<bool, TelemetryError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current == filter {
+            return Ok(false);
+        }
+        (self.replace)(parse_filter(filter)?)?;
+        filter.clone_into(&mut current);
+        Ok(true)
+    }
 }
 
 fn wants_colours() -> bool {
@@ -202,7 +245,7 @@ mod tests {
     fn bad_filters_are_named() {
         for filter in ["", " ", "inof", "info,", "info,gateway=loud", "gateway=", "gateway[", "gateway[a]b", "=info,é["]
         {
-            let error = init_logs(filter, LogFormat::Text).unwrap_err();
+            let Err(error) = init_logs(filter, LogFormat::Text) else { panic!("{filter}") };
             assert!(matches!(error, TelemetryError::LogFilter { .. }), "{filter}: {error}");
             assert!(error.to_string().contains(&format!("{filter:?}")), "{error}");
         }
@@ -212,7 +255,12 @@ mod tests {
 
     #[test]
     fn logs_are_set_up_once() {
-        init_logs("off", LogFormat::Auto).unwrap();
+        let filter = init_logs("off", LogFormat::Auto).unwrap();
+        assert!(!filter.set("off").unwrap(), "it is the same");
+        assert!(filter.set("info,gateway=loud").is_err() && !filter.set("off").unwrap(), "the one before stays");
+        assert!(!tracing::enabled!(tracing::Level::ERROR));
+        assert!(filter.set("warn").unwrap() && tracing::enabled!(tracing::Level::WARN));
+        assert!(filter.set("off").unwrap() && !tracing::enabled!(tracing::Level::WARN));
         for format in [LogFormat::Text, LogFormat::Json] {
             assert!(matches!(init_logs("off", format), Err(TelemetryError::LogsInstalled)));
         }

@@ -11,13 +11,16 @@ mod patience;
 mod ports;
 mod proxy;
 mod redis;
+mod tls;
 mod tokens;
 
 pub use binary::binary;
+pub use certificates::Certificates;
 pub use patience::{PATIENCE, eventually, eventually_within, soon};
 pub use ports::free_ports;
 pub use proxy::Proxy;
 pub use redis::{RedisServer, RedisServerBuilder};
+pub use tls::{TlsStream, TlsTunnel, tls_client, tls_connect};
 pub use tokens::TokenKey;
 
 use std::path::{Path, PathBuf};

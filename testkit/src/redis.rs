@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::certificates::{self, Certificates};
+use crate::certificates::Certificates;
 use crate::patience::{PATIENCE, PAUSE, eventually, soon};
 use crate::ports::PORTS;
 
@@ -83,7 +83,7 @@ impl RedisServerBuilder {
 
     fn prepare(self) -> RedisServer {
         let folder = tempfile::tempdir().unwrap();
-        let certificates = self.tls.then(|| certificates::create(folder.path()));
+        let certificates = self.tls.then(|| Certificates::create(folder.path()));
         RedisServer { child: None, folder, program: self.program, config: self.config, certificates, port: 0 }
     }
 }

@@ -11,7 +11,7 @@ mod broker;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 36] = [
+const RANGES: [Range; 37] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -211,14 +211,10 @@ fn origins() {
     );
     assert_eq!(origins("*").unwrap(), ["*"]);
     assert!(origins("").unwrap().is_empty());
-    for (given, told) in [
-        ("https://a.example/", "https://a.example/"),
-        ("a.example", "a.example"),
-        ("https://a.example,*", "*"),
-        ("*,https://a.example", "*"),
-    ] {
+    for (given, told) in [("a.example", "a.example"), ("https://a.example,*", "*"), ("*,https://a.example", "*")] {
         let expected = format!(
-            "\"{told}\" is not an origin such as https://app.example.com (\"*\" stands for all, and stands alone)"
+            "\"{told}\" is not an origin such as https://app.example.com or https://*.example.com \
+             (\"*\" stands for all, and stands alone)"
         );
         assert_eq!(reason("cors.allowed_origins", given), expected);
     }

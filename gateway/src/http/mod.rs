@@ -3,7 +3,6 @@
 
 pub mod admin;
 mod auth;
-mod cors;
 mod demo;
 mod events;
 mod params;
@@ -16,17 +15,17 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use publisher::http::auth::{Auth, authenticate};
 use publisher::http::problem::Problem;
 use publisher::http::{method_not_allowed, not_found, url_limit};
 
 pub use self::auth::auth;
-pub use self::cors::Cors;
 use crate::connection::{ConnectionSettings, Gate};
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
+pub use publisher::http::Cors;
 
 /// What the routes of the public port work with. Made by the app, shared, never changed.
 pub struct Node {
@@ -66,6 +65,9 @@ pub struct Limits {
 /// The paths of event streams, by which a lane knows them before they are routed.
 const STREAMS: [&str; 2] = ["/events", "/api/sse/connect"];
 
+/// What pages of other origins may ask by.
+const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
+
 /// Whether `GET` on `path` opens an event stream.
 #[must_use]
 pub fn is_stream(path: &str) -> bool {
@@ -81,15 +83,17 @@ pub fn router(node: Arc<Node>, publish: Router, auth: Arc<Auth>, cors: &Cors, de
         .route(STREAMS[1], get(events::connect))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(node.clone());
+    // Only what is published can be erased.
+    let methods = if publish.has_routes() { &METHODS[..] } else { &METHODS[..2] };
     let mut router = publish.merge(streams).layer(from_fn_with_state(auth, authenticate));
     if demo {
         router = router.merge(demo::router().method_not_allowed_fallback(method_not_allowed).with_state(node));
     }
-    router
+    let router = router
         .fallback(not_found)
         .layer(from_fn_with_state(request_timeout, deadline))
-        .layer(from_fn_with_state(max_url, url_limit))
-        .layer(cors.layer())
+        .layer(from_fn_with_state(max_url, url_limit));
+    cors.apply(router, methods)
 }
 
 /// Refuses, 408, what is not answered in time. An event stream is answered when its head leaves.

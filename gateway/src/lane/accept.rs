@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::direct::{Arrival, DirectLane};
 use super::hyper::{Handed, HyperLane};
+use super::serve::TlsPort;
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
 /// once when another one fails.
@@ -37,6 +38,8 @@ pub(super) struct Lanes {
     /// Has all of them first, where there is one, and leaves what it does not serve to the other.
     pub(super) direct: Option<DirectLane>,
     pub(super) hyper: Arc<HyperLane>,
+    /// Then all of them go to the hyper lane, after a handshake.
+    pub(super) tls: Option<TlsPort>,
 }
 
 /// Accepts until `stop`, `max` sockets at a time; more wait.
@@ -102,6 +105,9 @@ impl Lanes {
     fn give(&self, socket: TcpStream, place: OwnedSemaphorePermit) {
         if !INHERITED && let Err(error) = set_options(&socket, self.hyper.write_timeout()) {
             tracing::debug!(%error, "cannot set socket options");
+        }
+        if let Some(tls) = &self.tls {
+            return self.hyper.take_tls(tls.clone(), socket, place);
         }
         match &self.direct {
             Some(direct) => match socket.into_std() {

@@ -1,4 +1,4 @@
-//! The hyper lane: serves a router on sockets by HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge.
+//! The hyper lane: serves a router on sockets by HTTP/1.0, HTTP/1.1 and HTTP/2, with prior knowledge or by TLS.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use shared::net::{RequestBody, TimedStream};
+use shared::net::{ClientStream, RequestBody, TimedStream};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -87,35 +87,41 @@ impl HyperLane {
         &self.tasks
     }
 
+    /// Done from the stop on.
+    pub(super) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Serves a socket until its connection ends. Called in a runtime.
     pub(super) fn take(&self, handed: Handed) {
         let Handed { stream, place, read, answer } = handed;
-        let peer = stream.peer_addr();
+        let address = stream.peer_addr().ok();
         let transport = Transport::new(self.write_timeout);
-        let connection = self.connection(stream, read, answer, &transport);
-        let driven = drive(connection, transport, peer.ok(), self.stop.clone());
+        let stream = TimedStream::new(stream, transport.peer().clone(), self.write_timeout).with_read(read);
+        let served = self.serve(ClientStream::Plain(stream), answer, transport, address);
         self.tasks.spawn(async move {
-            driven.await;
+            served.await;
             drop(place);
         });
     }
 
-    /// On the heap by itself: inside the future of [`drive`] it would be there twice over.
-    fn connection(
+    /// Serves what is on `stream` until it ends. The connection is on the heap by itself: inside the future of [`drive`] it
+    /// would be there twice over.
+    pub(super) fn serve(
         &self,
-        stream: TcpStream,
-        read: Bytes,
+        stream: ClientStream,
         answer: Option<Response>,
-        transport: &Arc<Transport>,
-    ) -> Pin<Box<Connection>> {
-        let stream = TimedStream::new(stream, transport.peer().clone(), self.write_timeout).with_read(read);
+        transport: Arc<Transport>,
+        address: Option<SocketAddr>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let service =
             OnTransport { router: self.router.clone(), transport: transport.clone(), answer: Mutex::new(answer) };
-        Box::pin(builder(self.tasks.clone()).serve_connection(TokioIo::new(stream), service).into_owned())
+        let connection = builder(self.tasks.clone()).serve_connection(TokioIo::new(stream), service).into_owned();
+        drive(Box::pin(connection), transport, address, self.stop.clone())
     }
 }
 
-type Connection = auto::Connection<'static, TokioIo<TimedStream>, OnTransport, TrackedExecutor>;
+type Connection = auto::Connection<'static, TokioIo<ClientStream>, OnTransport, TrackedExecutor>;
 
 async fn drive(
     mut connection: Pin<Box<Connection>>,

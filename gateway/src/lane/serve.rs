@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use metrics::Counter;
+use shared::net::Tls;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +16,7 @@ use super::direct::{DirectLane, DirectSettings};
 use super::hyper::HyperLane;
 
 /// How a port treats its sockets.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct LaneSettings {
     /// A socket that takes nothing for so long is closed.
     pub write_timeout: Duration,
@@ -21,6 +24,17 @@ pub struct LaneSettings {
     pub max_sockets: usize,
     /// `None`: the hyper lane serves everything.
     pub direct: Option<DirectPort>,
+    /// `None`: the port is plain. With TLS all sockets are the hyper lane's.
+    pub tls: Option<TlsPort>,
+}
+
+/// What a port of TLS has to know.
+#[derive(Clone)]
+pub struct TlsPort {
+    /// Certificate and key.
+    pub tls: Arc<Tls>,
+    /// Counts sockets that did not come to speak TLS.
+    pub failed: Counter,
 }
 
 /// What the direct lane of a port has to know.
@@ -46,15 +60,16 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let LaneSettings { write_timeout, max_sockets, direct } = settings;
+    let LaneSettings { write_timeout, max_sockets, direct, tls } = settings;
     let hyper = HyperLane::new(router.clone(), write_timeout, tasks, stop.clone());
-    let Some(DirectPort { loops, rest, is_stream }) = direct else {
-        return accept_all(listener, Lanes { direct: None, hyper }, max_sockets, stop).await;
+    // Event loops write what is shared by all connections; what goes by TLS is a connection's own.
+    let Some(DirectPort { loops, rest, is_stream }) = direct.filter(|_| tls.is_none()) else {
+        return accept_all(listener, Lanes { direct: None, hyper, tls }, max_sockets, stop).await;
     };
     let settings =
         DirectSettings { loops, rest, router, is_stream, write_timeout, hyper: hyper.clone(), stop: stop.clone() };
     let (direct, ended) = DirectLane::start(&settings)?;
-    let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper }, max_sockets, stop.clone());
+    let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper, tls: None }, max_sockets, stop.clone());
     tokio::pin!(ended);
     tokio::select! {
         accepted = accepting => {

@@ -90,6 +90,19 @@ impl Builder {
         self
     }
 
+    /// The same, with the filter of the configuration file.
+    pub fn log_piped_as_configured(mut self) -> Self {
+        self.command.stderr(Stdio::piped()).env_remove("SSE_GATEWAY__TELEMETRY__FILTER");
+        self
+    }
+
+    /// By TLS, with the certificate of this folder. All its streams take the hyper lane.
+    pub fn tls(self, certificates: &testkit::Certificates) -> Self {
+        let [certificate, key] = [&certificates.certificate, &certificates.key].map(|path| path.display().to_string());
+        let config = format!("[tls]\ncertificate = '{certificate}'\nkey = '{key}'");
+        self.lane(Lane::Hyper).config(&config)
+    }
+
     /// Starts it and waits until it says where it listens.
     pub async fn start(self) -> Gateway {
         let mut command = self.command;
@@ -105,7 +118,7 @@ impl Builder {
         let gateway = Gateway {
             child,
             _stdout: lines,
-            _folder: self.folder,
+            folder: self.folder,
             lane: self.lane,
             public: public.unwrap(),
             admin: admin.unwrap(),
@@ -151,7 +164,7 @@ pub struct Gateway {
     child: Child,
     /// Kept open: a gateway whose standard output is closed should not notice, but that is a test of its own.
     _stdout: Lines<BufReader<ChildStdout>>,
-    _folder: TempDir,
+    folder: TempDir,
     lane: Lane,
     /// `host:port` of the public port.
     pub public: String,
@@ -244,6 +257,11 @@ impl Gateway {
         self.child.stderr.take().unwrap()
     }
 
+    /// Its configuration file, where it was given one.
+    pub fn config_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("config").join("gateway.toml")
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
@@ -308,6 +326,6 @@ fn open_on(lane: Lane) -> String {
 /// `host:port` of the URL in the greeting's line that begins with `word`.
 fn address(line: &str, word: &str) -> Option<String> {
     let rest = line.trim_start().strip_prefix(word)?;
-    let (_, url) = rest.split_once("http://")?;
+    let (_, url) = rest.split_once("://")?;
     url.split('/').next().map(str::to_owned)
 }

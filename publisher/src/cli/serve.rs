@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use shared::config::Sources;
+use shared::reload::Reload;
 use shared::telemetry;
 
 use super::{Common, Failure, output};
@@ -53,22 +54,27 @@ impl Flags {
 /// Serves until a signal. Returns the exit code.
 pub(super) fn serve(sources: &Sources) -> Result<u8, Failure> {
     let config = Config::load(sources).map_err(Failure::usage)?;
-    telemetry::init_logs(&config.telemetry.filter, config.telemetry.format).map_err(Failure::usage)?;
+    let filter = telemetry::init_logs(&config.telemetry.filter, config.telemetry.format).map_err(Failure::usage)?;
+    let (mut reload, again) = (Reload::default(), sources.clone());
+    reload.add_settings(config.clone(), move || Config::load(&again), |config| &config.telemetry.filter, filter);
     raise_open_files();
     let prometheus = telemetry::install_metrics(&[]).map_err(Failure::run)?;
-    let service = Service::bind(config).map_err(|error| match error {
-        ServeError::Auth(error) => Failure::usage(error),
-        error => Failure::run(error),
-    })?;
+    let service = Service::bind(config).map_err(failure)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(service.run(prometheus, output::say));
+    let result = runtime.block_on(service.run(prometheus, reload, output::say));
     // Whatever was cut at the deadline is not waited for.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => Ok(0),
-        Err(ServeError::Connect(error)) => Err(Failure::connect(error)),
-        Err(error) => Err(Failure::run(error)),
+    result.map(|()| 0).map_err(failure)
+}
+
+/// Files that cannot be used are the configuration's fault.
+fn failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::Connect(error) => Failure::connect(error),
+        ServeError::Tls(error) => Failure::usage(error),
+        ServeError::Auth(error) => Failure::usage(error),
+        other => Failure::run(other),
     }
 }
 

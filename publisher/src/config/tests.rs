@@ -270,7 +270,8 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
     let shown = |line: &&str| {
         ["# upstream = ", "# model = ", "# key = ", "# system = "].iter().any(|key| line.starts_with(key))
     };
-    let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
+    let section = text.lines().skip_while(|line| *line != "[chat]");
+    let lines: String = section.filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
     let chat = by_file(&format!("[chat]\n{lines}")).unwrap().chat;
     assert!(chat.upstream.is_some() && chat.model.is_some() && chat.key.is_some() && chat.system.is_some(), "{lines}");
 }

@@ -11,6 +11,7 @@ mod batch;
 mod body;
 mod cancel;
 mod check;
+mod cors;
 mod fields;
 mod history;
 mod notify;
@@ -32,6 +33,7 @@ use http::StatusCode;
 
 pub use self::body::{has_media_type, read as read_body};
 pub(crate) use self::check::channel;
+pub use self::cors::{AllowedOrigin, Cors, OriginError};
 use self::problem::Problem;
 use self::service::Service;
 use crate::metrics::{CancelMetrics, Metrics};

@@ -30,7 +30,7 @@ fn start(max_sockets: usize) -> Fixture {
         .route("/large", get(|| async { vec![b'x'; LARGE] }))
         .route("/echo", post(|body: String| async { body }));
     let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-    let settings = ServerSettings { write_timeout: WRITE_TIMEOUT, max_sockets };
+    let settings = ServerSettings { write_timeout: WRITE_TIMEOUT, max_sockets, tls: None };
     let listener = TcpListener::from_std(listener).unwrap();
     let mut accepting = JoinSet::new();
     accepting.spawn(serve(listener, router, settings, connections.clone(), stop.clone()));

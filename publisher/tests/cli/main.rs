@@ -13,3 +13,4 @@ mod relay;
 mod serve;
 mod start;
 mod support;
+mod tls;

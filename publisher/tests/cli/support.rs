@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::{PATIENCE, RedisServer, eventually, soon};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// How to start the program.
 pub(crate) struct Program {
@@ -92,7 +92,7 @@ impl Program {
 
     /// Starts it without standard input.
     pub(crate) fn spawn(mut self) -> Running {
-        Running { child: self.command.spawn().unwrap(), _folder: self.folder }
+        Running { child: self.command.spawn().unwrap(), folder: self.folder }
     }
 
     /// Starts it with standard input from the test.
@@ -105,7 +105,7 @@ impl Program {
 /// A process that runs. Dropping it kills it.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Running {
@@ -208,6 +208,16 @@ impl Service {
         self.running.signal(name).await;
     }
 
+    /// Its standard error, line by line, once.
+    pub(crate) fn log(&mut self) -> Lines<BufReader<ChildStderr>> {
+        BufReader::new(self.running.child.stderr.take().unwrap()).lines()
+    }
+
+    /// The configuration file in its folder, where it was given one.
+    pub(crate) fn config_file(&self) -> std::path::PathBuf {
+        self.running.folder.path().join("config").join("publisher.toml")
+    }
+
     /// Waits for the end.
     pub(crate) async fn exit(self) -> Exit {
         // Open to the end, as in real life.
@@ -219,7 +229,7 @@ impl Service {
 /// `host:port` of the URL in the greeting's line that begins with `word`.
 fn address(line: &str, word: &str) -> Option<String> {
     let rest = line.trim_start().strip_prefix(word)?;
-    let (_, url) = rest.split_once("http://")?;
+    let (_, url) = rest.split_once("://")?;
     url.split('/').next().map(str::to_owned)
 }
 

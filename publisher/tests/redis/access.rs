@@ -96,9 +96,9 @@ async fn a_user_with_the_least_rights() {
     publisher.publish(&channel("a"), Event::text("x")).await.unwrap();
 }
 
-/// The rules of a user, as a line of the manual has them.
+/// The rules of a user, as the file of users has them.
 fn manual(user: &str) -> String {
-    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/redis-acl.conf");
     let manual = std::fs::read_to_string(manual).unwrap();
     let mut lines = manual.lines();
     lines.find_map(|line| line.strip_prefix(&format!("user {user} "))).unwrap().to_owned()

@@ -86,7 +86,7 @@ impl Settings {
     }
 
     /// The files that are read, each with its key.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         [
             ("auth.secret_file", &self.secret_file),
             ("auth.public_key_file", &self.public_key_file),

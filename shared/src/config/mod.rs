@@ -56,6 +56,7 @@
 
 pub mod duration;
 
+mod differences;
 mod error;
 mod keys;
 mod layers;
@@ -69,6 +70,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use differences::differences;
 pub use error::ConfigError;
 pub use ranges::{between, within};
 pub use sources::Sources;

@@ -7,11 +7,13 @@
 //! | [`is_about_one_peer`] | while accepting |
 //! | [`set_options`], [`TimedStream`] | one socket |
 //! | [`Peer`], [`RequestBody`] | what is known of the requests on it |
+//! | [`Tls`], [`ClientStream`] | the same socket behind TLS, and either as one type |
 //!
 //! It must not know any route or HTTP version, own a task, or log: whoever accepts does all of that.
 
 mod peer;
 mod socket;
+mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,6 +24,7 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 pub use self::peer::{Answering, Peer, RequestBody};
 pub use self::socket::TimedStream;
+pub use self::tls::{ClientStream, HANDSHAKE_TIMEOUT, Tls, TlsError, TlsSettings};
 
 /// TCP keep-alive probes find a peer that is gone while a request is under way and nothing is written.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

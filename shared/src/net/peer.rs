@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 pub struct Peer {
     /// Requests under way, each until its answer is gone.
     requests: AtomicUsize,
-    /// A request's body was not read to its end. Set when the body is dropped.
+    /// A request was not read to its end. Set when its body is dropped, or by who answered without reading.
     unread: AtomicBool,
     timed_out: AtomicBool,
 }
@@ -42,6 +42,11 @@ impl Peer {
     #[must_use]
     pub fn is_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
+    }
+
+    /// It was answered without being read.
+    pub(super) fn set_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
     }
 
     /// Whether it took nothing for the write timeout.
@@ -104,7 +109,7 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.ended {
-            self.peer.unread.store(true, Ordering::Relaxed);
+            self.peer.set_unread();
         }
     }
 }

@@ -53,6 +53,12 @@ impl TimedStream {
         Self { read, ..self }
     }
 
+    /// Whose socket it is.
+    #[cfg(test)]
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// The system gives up by itself where its own timer (`TCP_USER_TIMEOUT`) is the first to run out.
     fn note<T>(&self, result: &Poll<io::Result<T>>) {
         if matches!(result, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
