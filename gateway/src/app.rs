@@ -10,13 +10,15 @@ use axum::Router;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use publisher::orders::Orders;
 use publisher::producers::{LAST_WORDS, Producers, Seams};
-use publisher::{Configured, Publish};
+use publisher::{Configured, Publish, Publisher};
 use shared::auth::{self, LoadError, Verifier};
 use shared::keys::Keys;
 use shared::net::{Tls, TlsError, describe, max_sockets};
 use shared::reload::{Reload, watch};
 use shared::signals::{Hangups, Signals};
+use tokio::sync::watch::channel as watch_channel;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,10 +29,10 @@ use crate::broker::past::PastLimits;
 use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
-use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings};
+use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Registry};
 use crate::demo::{Carrier, tell_connections};
 use crate::http::admin::{self, Admin};
-use crate::http::{self, Cors, Limits, Node};
+use crate::http::{self, Cors, Limits, Node, Told};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
 use crate::lane::{DirectPort, LaneSettings, TlsPort, bind, serve};
@@ -39,6 +41,9 @@ use crate::shutdown::{DrainSettings, Lifecycle};
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a node that starts waits until it knows which tokens were revoked.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Open files of each event loop.
 const FILES_OF_LOOP: u64 = 2;
@@ -73,6 +78,9 @@ pub enum AppError {
     /// Redis cannot be had.
     #[error(transparent)]
     Redis(#[from] ConnectError),
+    /// Redis cannot be had for what is told to all nodes.
+    #[error(transparent)]
+    Orders(publisher::ConnectError),
     /// The system refused something else.
     #[error("cannot {what}: {source}")]
     System {
@@ -100,6 +108,8 @@ pub struct App {
     admin_address: SocketAddr,
     router: Router,
     verifier: Arc<Verifier>,
+    orders: Arc<dyn Orders>,
+    told: Arc<Told>,
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
@@ -166,15 +176,24 @@ impl App {
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
         serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, producers, carrier } = broker(config, &settings.node, shows_demo).await?;
+        let Built { broker, routes, orders, producers, carrier } = broker(config, &settings.node, shows_demo).await?;
         let gate = Gate::new(config.limits.max_connections);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
             demo.push(tell_connections(settings.node.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
             demo.extend(producers.iter().map(|producers| producers.figures(stop_demo.clone()).boxed()));
         }
+        let cors = cors(config, loopback);
+        let registry = Arc::new(Registry::default());
+        let (hub_told, verifier_told) = (hub.clone(), verifier.clone());
+        let begun = watch_channel(false).0;
+        let told = Told { hub: hub_told, registry: registry.clone(), verifier: verifier_told, begun };
         let node = Node {
             hub: hub.clone(),
+            registry,
+            orders: orders.clone(),
+            verifier: verifier.clone(),
+            auth: http::auth(verifier.clone(), &cors),
             connection: Arc::new(settings),
             gate,
             on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
@@ -189,8 +208,7 @@ impl App {
                 max_replay: config.replay.events,
             },
         };
-        let cors = cors(config, loopback);
-        let router = http::router(Arc::new(node), routes, http::auth(verifier.clone(), &cors), &cors, shows_demo);
+        let router = http::router(Arc::new(node), routes, &cors, shows_demo);
         verifier.tell();
         let Drain { grace, deadline, .. } = config.drain;
         let drain = DrainSettings { grace, window: config.drain_window(), deadline };
@@ -199,6 +217,8 @@ impl App {
             admin_address,
             router,
             verifier,
+            orders,
+            told: Arc::new(told),
             hub,
             interest,
             broker,
@@ -239,6 +259,11 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
+        let mut begun = self.told.begun.subscribe();
+        tasks.spawn(self.orders.hear(self.told, stop_broker.clone()));
+        if self.verifier.is_set() && tokio::time::timeout(KNOWN_WITHIN, begun.wait_for(|begun| *begun)).await.is_err() {
+            tracing::warn!("which tokens were revoked is not known yet, and tokens are taken all the same");
+        }
         // Until the process ends, and nobody waits for them.
         let mut rereading = JoinSet::new();
         rereading.spawn(self.reload.run(hangups));
@@ -292,7 +317,8 @@ struct Built {
     broker: Arc<dyn Broker>,
     /// Those for publishing, which only a node alone serves itself.
     routes: Router,
-    /// The same.
+    orders: Arc<dyn Orders>,
+    /// The same as for `routes`.
     producers: Option<Producers>,
     /// For the demo.
     carrier: Carrier,
@@ -305,7 +331,9 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
         let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
         let broker = broker.with_rest(config.lanes.rest);
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
-        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), producers: None, carrier });
+        let orders = Publisher::connect(&config.redis).await.map_err(AppError::Orders)?;
+        let orders = Arc::new(orders);
+        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), orders, producers: None, carrier });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
@@ -316,8 +344,10 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
     // It was checked with the settings.
     let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
     let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
+    let routes = routes.merge(publisher::http::order_routes(broker.clone(), publish_limits(config)));
     let routes = routes.merge(producers.router(config.limits.max_url));
-    Ok(Built { carrier: Carrier::Memory(broker.clone()), broker, routes, producers: Some(producers) })
+    let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));
+    Ok(Built { broker, routes, orders, producers: Some(producers), carrier })
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.

@@ -14,6 +14,7 @@ use crate::support::{Gateway, Lane};
 mod grants;
 mod keys;
 mod places;
+mod standing;
 mod table;
 
 const SECRET: &[u8] = b"a secret of the tests, long enough for HS256";

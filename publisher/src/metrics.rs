@@ -11,6 +11,7 @@ use crate::PublishError;
 
 const PUBLISHES: &str = "sse_publisher_publishes_total";
 const CANCELS: &str = "sse_publisher_cancels_total";
+const ORDERS: &str = "sse_publisher_orders_total";
 const ANSWERS: &str = "sse_publisher_answers";
 const ANSWERS_ENDED: &str = "sse_publisher_answers_ended_total";
 const AUTH_REFUSED: &str = "sse_publisher_auth_refused_total";
@@ -97,7 +98,7 @@ pub fn tls_failed() -> Counter {
     counter
 }
 
-/// Counters of cancellations, looked up once.
+/// Counters of cancellations, or of orders to all nodes, looked up once.
 pub struct CancelMetrics {
     ok: Counter,
     refused: Counter,
@@ -113,8 +114,22 @@ impl CancelMetrics {
             CANCELS,
             "Channels whose producers were asked to stop, by result (ok, refused, unavailable, rejected)"
         );
+        Self::of(CANCELS)
+    }
+
+    /// The same for orders to all nodes.
+    #[must_use]
+    pub fn of_orders() -> Self {
+        describe_counter!(
+            ORDERS,
+            "Orders to all nodes, to disconnect or to revoke, by result (ok, refused, unavailable, rejected)"
+        );
+        Self::of(ORDERS)
+    }
+
+    fn of(name: &'static str) -> Self {
         let counter = |outcome: Outcome| {
-            let counter = counter!(CANCELS, "result" => outcome.label());
+            let counter = counter!(name, "result" => outcome.label());
             counter.increment(0);
             counter
         };

@@ -8,7 +8,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::auth::{self, LoadError, Verifier};
 use shared::net::{Tls, TlsError, describe, max_sockets};
+use shared::order::{Order, Revocation};
 use shared::reload::{Reload, watch};
 use shared::signals::{self, Signals};
 use tokio::task::JoinSet;
@@ -31,6 +32,7 @@ use crate::http::auth::{Auth, authenticate};
 use crate::http::problem::Problem;
 use crate::http::{Cors, not_found};
 use crate::metrics::{AuthMetrics, tls_failed};
+use crate::orders::{Hear, Orders as _};
 use crate::producers::{LAST_WORDS, Producers, Seams};
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publisher, operator};
@@ -150,6 +152,8 @@ impl Service {
         let router = router(&config, &publisher, &producers, auth, &cors);
         let served = serve(listener, router, settings, connections.clone(), stop.clone());
         let figures = producers.figures(stop.clone());
+        let hear = Arc::new(RevokedTokens(verifier.clone()));
+        let revocations = Arc::new(publisher.clone()).hear(hear, CancellationToken::new());
         health.start();
         verifier.tell();
         let scheme = if config.tls.is_set() { "https" } else { "http" };
@@ -165,7 +169,7 @@ impl Service {
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
             () = life => {}
-            _ = async { tokio::join!(served, figures, health::watch(&health, &publisher), auth::watch(verifier)) } => {}
+            _ = async { tokio::join!(served, figures, health::watch(&health, &publisher), auth::watch(verifier), revocations) } => {}
         }
         Ok(())
     }
@@ -204,6 +208,21 @@ async fn end(
     }
 }
 
+/// Of what all nodes are told, this service heeds which tokens are good no longer.
+struct RevokedTokens(Arc<Verifier>);
+
+impl Hear for RevokedTokens {
+    fn order(&self, order: Order) {
+        if let Order::Revoke(revocation) = order {
+            self.0.revoke(&revocation, SystemTime::now());
+        }
+    }
+
+    fn revocations(&self, all: Vec<Revocation>) {
+        all.iter().for_each(|revocation| self.0.revoke(revocation, SystemTime::now()));
+    }
+}
+
 /// Answers where they are switched on, and the demo.
 fn producers(config: &Config, publisher: &Publisher) -> Result<Producers, ServeError> {
     let publisher = Arc::new(publisher.clone());
@@ -217,9 +236,11 @@ fn producers(config: &Config, publisher: &Publisher) -> Result<Producers, ServeE
 fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: Arc<Auth>, cors: &Cors) -> Router {
     let publisher = Arc::new(publisher.clone());
     let publish = Configured::new(publisher.clone(), config.channels.clone());
-    let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
+    let limits = config.limits.of_routes();
+    let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher.clone(), limits);
     // The deadline is for heads: a stream goes on behind its own.
     let router = routes
+        .merge(crate::http::order_routes(publisher, limits))
         .merge(producers.router(config.limits.max_url))
         .layer(from_fn_with_state(auth, authenticate))
         .fallback(not_found)

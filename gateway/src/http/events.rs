@@ -4,6 +4,7 @@
 //! be served now is answered with 200, a `retry:` and the end; only a request that will never be right gets a 4xx.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -13,13 +14,13 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, StatusCode};
 use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
-use shared::auth::Access;
+use shared::auth::{Access, AuthError, Token};
 use shared::channel::Channel;
 use shared::event_stream::{self, encode};
 use tokio::time::Instant;
 
-use super::{Node, params};
-use crate::connection::{self, Connection, Greeting, Guard, Resume, is_over, jittered_retry};
+use super::{Node, params, told};
+use crate::connection::{self, Admission, Connection, Greeting, Guard, Resume, is_over, jittered_retry};
 use crate::hub::{Wakeup, all_live};
 use crate::lane::{Carried, EventStream, Way};
 use crate::metrics::TurnedAway;
@@ -27,6 +28,9 @@ use crate::metrics::TurnedAway;
 /// What an `EventSource` sends when it comes back.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// How long before its end a stream is told that its token expires; half of the time, where it has less than twice that.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 
 /// First event of `/api/sse/connect`.
 const CONNECTED: Greeting = Greeting { event: "connect", data: "연결되었습니다" };
@@ -42,7 +46,7 @@ pub(super) async fn by_query(
     let query = request.uri().query().unwrap_or_default();
     let channels = params::channels_of_query(query, &access, &node.limits)?;
     let wanted = wanted(request.headers(), query, &node)?;
-    Ok(open(&node, &way, &channels, &wanted).await)
+    Ok(open(&node, &way, &access, &channels, &wanted).await)
 }
 
 /// `POST /events` with `{"channels": [...]}`, for lists too long for a URL.
@@ -59,7 +63,7 @@ pub(super) async fn by_body(
     let body = read_body(body, "body", params::max_body(&node.limits)).await?;
     let channels = params::channels_of_body(&body, &access, &node.limits)?;
     let wanted = wanted(&head.headers, head.uri.query().unwrap_or_default(), &node)?;
-    Ok(open(&node, &way, &channels, &wanted).await)
+    Ok(open(&node, &way, &access, &channels, &wanted).await)
 }
 
 /// `GET /api/sse/connect?userId=42`: the channel `user:42`, with a first event that says so.
@@ -72,7 +76,7 @@ pub(super) async fn connect(
     let query = request.uri().query().unwrap_or_default();
     let channel = params::channel_of_user(query, &access)?;
     let wanted = connection::Request { greeting: Some(CONNECTED), ..wanted(request.headers(), query, &node)? };
-    Ok(open(&node, &way, &[channel], &wanted).await)
+    Ok(open(&node, &way, &access, &[channel], &wanted).await)
 }
 
 /// The header wins over the query: a browser that comes back repeats its first URL.
@@ -85,8 +89,36 @@ fn wanted(headers: &HeaderMap, query: &str, node: &Node) -> Result<connection::R
     Ok(wanted)
 }
 
-async fn open(node: &Arc<Node>, way: &Way, channels: &[Channel], wanted: &connection::Request) -> Response {
-    match attach(node, way, channels, wanted).await {
+async fn open(
+    node: &Arc<Node>,
+    way: &Way,
+    access: &Access,
+    channels: &[Channel],
+    wanted: &connection::Request,
+) -> Response {
+    let opened = attach(node, way, channels, wanted).await;
+    let Access::Token(token) = access else { return answer(node, way, wanted, opened) };
+    let opened = opened.map(|opened| opened.map(|connection| connection.admitted(admission(node, token))));
+    // Revoked since it was verified. Whoever revokes it from now on finds the stream.
+    if node.verifier.is_revoked(token) {
+        return node.auth.refuse(AuthError::Revoked);
+    }
+    answer(node, way, wanted, opened)
+}
+
+fn admission(node: &Node, token: &Token) -> Admission {
+    let terms = told::terms(token, node.verifier.settings().leeway);
+    let left = terms.expires.duration_since(SystemTime::now()).unwrap_or_default();
+    Admission { registry: node.registry.clone(), terms, notice: EXPIRY_NOTICE.min(left / 2) }
+}
+
+fn answer(
+    node: &Node,
+    way: &Way,
+    wanted: &connection::Request,
+    opened: Result<Option<Connection>, TurnedAway>,
+) -> Response {
+    match opened {
         Ok(Some(connection)) => match way {
             Way::Hyper(transport) => stream(Body::new(EventStream::new(connection, transport.clone()))),
             Way::Direct(_) => {
@@ -134,6 +166,11 @@ async fn attach(
     Connection::open(&node.hub, &node.connection, &wakeup, subscriptions, wanted, guard, fastrand::Rng::new())
         .map(Some)
         .map_err(|_| TurnedAway::Broker)
+}
+
+/// The same for who has not come so far that a cursor was looked at.
+pub(super) fn turned_away(node: &Node, reason: TurnedAway) -> Response {
+    turn_away(node, reason, &Resume::Now)
 }
 
 /// 200, when to come back, and the end. With the client's own cursor, since some clients forget it with each answer that has

@@ -6,6 +6,8 @@ mod auth;
 mod demo;
 mod events;
 mod params;
+mod tickets;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +16,17 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use publisher::http::auth::{Auth, authenticate};
 use publisher::http::problem::Problem;
 use publisher::http::{method_not_allowed, not_found, url_limit};
+use publisher::orders::Orders;
+use shared::auth::Verifier;
 
 pub use self::auth::auth;
-use crate::connection::{ConnectionSettings, Gate};
+pub use self::told::Told;
+use crate::connection::{ConnectionSettings, Gate, Registry};
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
@@ -39,6 +44,14 @@ pub struct Node {
     pub on_direct: Arc<ConnectionMetrics>,
     /// What those of the hyper lane count.
     pub on_hyper: Arc<ConnectionMetrics>,
+    /// Those that were opened with a token.
+    pub registry: Arc<Registry>,
+    /// Where all nodes are told, and tickets are kept.
+    pub orders: Arc<dyn Orders>,
+    /// Whose tokens are taken.
+    pub verifier: Arc<Verifier>,
+    /// What the middleware works with that asks for them.
+    pub auth: Arc<Auth>,
     /// What the node counts.
     pub metrics: Arc<NodeMetrics>,
     /// Whether it is stopping.
@@ -75,17 +88,22 @@ pub fn is_stream(path: &str) -> bool {
 }
 
 /// The public port. `publish` are routes that somebody else serves; `demo` adds the pages at `/` and `/demo/`, which everybody
-/// may see. `auth` says who may have the rest.
-pub fn router(node: Arc<Node>, publish: Router, auth: Arc<Auth>, cors: &Cors, demo: bool) -> Router {
+/// may see.
+pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
     let Limits { max_url, request_timeout, .. } = node.limits;
     let streams = Router::new()
         .route(STREAMS[0], get(events::by_query).post(events::by_body))
         .route(STREAMS[1], get(events::connect))
+        .route("/events/renew", post(tickets::renew))
+        .route("/tickets", post(tickets::issue))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(node.clone());
     // Only what is published can be erased.
     let methods = if publish.has_routes() { &METHODS[..] } else { &METHODS[..2] };
-    let mut router = publish.merge(streams).layer(from_fn_with_state(auth, authenticate));
+    let mut router = publish
+        .merge(streams)
+        .layer(from_fn_with_state(node.auth.clone(), authenticate))
+        .layer(from_fn_with_state(node.clone(), tickets::redeem));
     if demo {
         router = router.merge(demo::router().method_not_allowed_fallback(method_not_allowed).with_state(node));
     }

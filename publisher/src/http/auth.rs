@@ -88,7 +88,9 @@ impl Auth {
         if allowed { Ok(()) } else { Err(AuthError::Origin) }
     }
 
-    fn refuse(&self, error: AuthError) -> Response {
+    /// The answer to who is refused.
+    #[must_use]
+    pub fn refuse(&self, error: AuthError) -> Response {
         self.metrics.count(error);
         tracing::debug!(reason = error.as_str(), "refused a request");
         let mut response = problem(error).into_response();
@@ -107,6 +109,10 @@ impl Auth {
 pub async fn authenticate(State(auth): State<Arc<Auth>>, mut request: Request, next: Next) -> Response {
     // A preflight carries no token, and no handler takes it for anything else.
     if request.method() == Method::OPTIONS {
+        return next.run(request).await;
+    }
+    // A ticket was taken for it.
+    if request.extensions().get::<Access>().is_some() {
         return next.run(request).await;
     }
     match auth.access(&request) {

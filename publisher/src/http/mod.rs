@@ -15,6 +15,7 @@ mod cors;
 mod fields;
 mod history;
 mod notify;
+mod orders;
 pub mod problem;
 mod publish;
 pub mod query;
@@ -37,6 +38,7 @@ pub use self::cors::{AllowedOrigin, Cors, OriginError};
 use self::problem::Problem;
 use self::service::Service;
 use crate::metrics::{CancelMetrics, Metrics};
+use crate::orders::Orders;
 use crate::{Cancel, Channels, Publish};
 
 /// Most data of one event, in bytes. An event stream is for telling, not for files: every subscriber's history and log
@@ -76,6 +78,18 @@ impl Default for Limits {
             max_url: DEFAULT_MAX_URL,
         }
     }
+}
+
+/// The routes by which all nodes are told what to do with streams and tokens, for operators. As [`router`] in all else.
+pub fn order_routes(orders: Arc<dyn Orders>, limits: Limits) -> Router {
+    let commander = Arc::new(orders::Commander::new(orders, CancelMetrics::of_orders()));
+    Router::new()
+        .route("/channels/{channel}/disconnect", post(orders::disconnect_channel))
+        .route("/users/{id}/disconnect", post(orders::disconnect_user))
+        .route("/tokens/revoke", post(orders::revoke))
+        .with_state(commander)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(limits.max_url, url_limit))
 }
 
 /// The publish routes, those of what is held of a channel, and the one that cancels; all three lead to the same broker. Wrong methods are

@@ -21,6 +21,8 @@ pub struct Token {
     pub user_channel: Option<Channel>,
     /// Its own name (`jti`).
     pub id: Option<String>,
+    /// When it was made (`iat`), Unix seconds.
+    pub issued: Option<u64>,
     /// When it ends (`exp`), without leeway.
     pub expires: SystemTime,
     /// What it may read: `user:<sub>`, and the claim `channels`.
@@ -35,7 +37,7 @@ impl Token {
         let expires = time(claims, "exp", "claim exp has to be a time, in seconds since 1970")?;
         let expires = expires.ok_or(AuthError::Claim("claim exp is lacking, without which it would never end"))?;
         let not_before = time(claims, "nbf", "claim nbf has to be a time, in seconds since 1970")?;
-        time(claims, "iat", "claim iat has to be a time, in seconds since 1970")?;
+        let issued = time(claims, "iat", "claim iat has to be a time, in seconds since 1970")?;
         let issuer = text(claims, "iss", "claim iss has to be a string")?;
         let audience = names(claims.get("aud"))?;
 
@@ -67,11 +69,44 @@ impl Token {
             subject: subject.map(str::to_owned),
             user_channel,
             id: text(claims, "jti", "claim jti has to be a string")?.map(str::to_owned),
+            issued: issued.map(unix_seconds),
             expires,
             read,
             publish: grants(claims, "publish", PUBLISH)?,
         })
     }
+}
+
+impl Token {
+    /// What it says, for another node to [`restore`](Self::restore). No token can be made of it.
+    #[must_use]
+    pub fn store(&self) -> Value {
+        let mut said = Map::new();
+        let mut say = |name: &str, value: Option<Value>| said.extend(value.map(|value| (name.to_owned(), value)));
+        say("sub", self.subject.as_deref().map(Value::from));
+        say("jti", self.id.as_deref().map(Value::from));
+        say("iat", self.issued.map(Value::from));
+        say("exp", Some(Value::from(unix_seconds(self.expires))));
+        say("channels", Some(self.read.iter().collect()));
+        say("publish", Some(self.publish.iter().collect()));
+        Value::Object(said)
+    }
+
+    /// The token of which [`store`](Self::store) was; `None` where it is of none. Whether it is still good is not looked at.
+    #[must_use]
+    pub fn restore(stored: &Value) -> Option<Self> {
+        // Whoever verified it knew these.
+        let any = Settings::default();
+        let claims = stored.as_object()?;
+        let expires = time(claims, "exp", "").ok()??;
+        let mut token = Self::of(claims, &any, UNIX_EPOCH.max(expires - Duration::from_secs(1))).ok()?;
+        token.expires = expires;
+        Some(token)
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 const CHANNELS: AuthError = AuthError::Claim(
@@ -153,6 +188,19 @@ mod tests {
         assert!(token.publish.has(&channel("bc")) && !token.publish.has(&channel("user:42")));
         let bare = read(&json!({})).unwrap();
         assert_eq!((bare.read, bare.publish, bare.user_channel), (Grants::default(), Grants::default(), None));
+    }
+
+    #[test]
+    fn what_it_says_comes_again_elsewhere() {
+        let all = json!({"sub": "42", "jti": "x", "iat": 7, "channels": ["a", "b*", "*"], "publish": ["c", "d*"]});
+        for claims in [all, json!({}), json!({"sub": "42"}), json!({"exp": NOW - 29})] {
+            let token = read(&claims).unwrap();
+            let stored = serde_json::from_str(&token.store().to_string()).unwrap();
+            assert_eq!(Token::restore(&stored), Some(token), "{claims}");
+        }
+        for wrong in [json!(null), json!({}), json!({"exp": "x"}), json!({"exp": NOW, "sub": "a b"})] {
+            assert_eq!(Token::restore(&wrong), None);
+        }
     }
 
     #[test]

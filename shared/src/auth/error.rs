@@ -45,6 +45,12 @@ pub enum AuthError {
     /// It does not grant a channel that was asked for.
     #[error("the token does not grant this channel")]
     NotGranted,
+    /// It was revoked, or all of its user's were.
+    #[error("the token was revoked")]
+    Revoked,
+    /// A ticket stands for nothing.
+    #[error("the ticket is not known, was used, or is over")]
+    Ticket,
     /// A claim is not what it has to be; which, and what it has to be.
     #[error("the token's {0}")]
     Claim(&'static str),
@@ -52,7 +58,7 @@ pub enum AuthError {
 
 impl AuthError {
     /// Every label of [`as_str`](Self::as_str).
-    pub const REASONS: [&'static str; 13] = [
+    pub const REASONS: [&'static str; 15] = [
         "missing",
         "origin",
         "too_long",
@@ -65,6 +71,8 @@ impl AuthError {
         "issuer",
         "audience",
         "not_granted",
+        "revoked",
+        "ticket",
         "claims",
     ];
 
@@ -84,6 +92,8 @@ impl AuthError {
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::NotGranted => "not_granted",
+            Self::Revoked => "revoked",
+            Self::Ticket => "ticket",
             Self::Claim(_) => "claims",
         }
     }
@@ -108,6 +118,8 @@ mod tests {
             AuthError::Issuer,
             AuthError::Audience,
             AuthError::NotGranted,
+            AuthError::Revoked,
+            AuthError::Ticket,
             AuthError::Claim("x"),
         ];
         assert_eq!(all.map(AuthError::as_str), AuthError::REASONS);

@@ -27,6 +27,12 @@ impl Grants {
         Ok(())
     }
 
+    /// Each of them, as [`add`](Self::add) takes it.
+    pub(super) fn iter(&self) -> impl Iterator<Item = String> {
+        let names = self.names.iter().map(|name| name.as_str().to_owned());
+        names.chain(self.prefixes.iter().map(|prefix| format!("{prefix}*")))
+    }
+
     /// Whether `channel` is granted.
     #[must_use]
     pub fn has(&self, channel: &Channel) -> bool {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::keys::{KeyError, Keys, signature};
 use super::{AuthError, MAX_TOKEN_BYTES, MIN_SECRET_BYTES, Settings, Token};
+use crate::order::{Revocation, Revocations};
 
 /// Longest file of keys: 64 of the largest are a tenth of it.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -35,6 +36,8 @@ pub struct Verifier {
     settings: Settings,
     /// Read for every request, replaced as a whole by [`reload`](Self::reload).
     loaded: RwLock<Arc<Loaded>>,
+    /// Tokens that are good no longer, as far as this process has heard. Read for every token.
+    revocations: RwLock<Revocations>,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Verifier {
     /// [`LoadError`] for the first file that cannot be used.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         let loaded = Loaded::read(settings)?;
-        Ok(Self { settings: settings.clone(), loaded: RwLock::new(Arc::new(loaded)) })
+        Ok(Self { settings: settings.clone(), loaded: RwLock::new(Arc::new(loaded)), revocations: RwLock::default() })
     }
 
     /// Whether requests need a token.
@@ -111,7 +114,33 @@ impl Verifier {
         self.loaded().keys.verify(header.kid.as_deref(), header.alg, message.as_bytes(), &signed)?;
         // The signature was verified just now.
         let claims: Map<String, Value> = insecure_decode_claims(token).map_err(|_| AuthError::Malformed)?;
-        Token::of(&claims, &self.settings, now)
+        self.still_good(Token::of(&claims, &self.settings, now)?, now)
+    }
+
+    /// A token that was verified before, if it has neither expired nor been revoked since.
+    ///
+    /// # Errors
+    /// [`AuthError::Expired`] and [`AuthError::Revoked`].
+    pub fn still_good(&self, token: Token, now: SystemTime) -> Result<Token, AuthError> {
+        if now >= token.expires + self.settings.leeway {
+            return Err(AuthError::Expired);
+        }
+        if self.is_revoked(&token) { Err(AuthError::Revoked) } else { Ok(token) }
+    }
+
+    /// Whether the token was revoked, as far as this process has heard.
+    #[must_use]
+    pub fn is_revoked(&self, token: &Token) -> bool {
+        let revocations = self.revocations.read().unwrap_or_else(PoisonError::into_inner);
+        revocations.concern(token.id.as_deref(), token.subject.as_deref(), token.issued)
+    }
+
+    /// Takes these tokens no longer.
+    pub fn revoke(&self, revocation: &Revocation, now: SystemTime) {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut revocations = self.revocations.write().unwrap_or_else(PoisonError::into_inner);
+        revocations.forget(now);
+        revocations.add(revocation);
     }
 
     /// Whether `key` is the operator's. Longer than any token, it is not.

@@ -1,0 +1,76 @@
+//! What all nodes are told, carried out on this one.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use publisher::orders::Hear;
+use shared::auth::{Access, Token, Verifier};
+use shared::channel::Channel;
+use shared::order::{Order, Renewal, Revocation};
+use tokio::sync::watch;
+
+use crate::connection::{self, Registry, Renewed, Terms};
+use crate::hub::Hub;
+
+/// Hears orders for the node.
+pub struct Told {
+    /// Whose channels are dismissed.
+    pub hub: Arc<Hub>,
+    /// Whose streams end, or go on.
+    pub registry: Arc<Registry>,
+    /// Who takes no token that was revoked.
+    pub verifier: Arc<Verifier>,
+    /// Told once revocations are known.
+    pub begun: watch::Sender<bool>,
+}
+
+impl Hear for Told {
+    fn order(&self, order: Order) {
+        match order {
+            Order::DisconnectChannel { channel } => {
+                tracing::info!(%channel, "disconnecting the streams of a channel");
+                self.hub.dismiss(&channel);
+            }
+            Order::DisconnectUser { user } => {
+                tracing::info!(user, "disconnecting the streams of a user");
+                if let Ok(channel) = Channel::user(&user) {
+                    self.hub.dismiss(&channel);
+                }
+                self.registry.disconnect(&user);
+            }
+            Order::Revoke(revocation) => self.revoke(&revocation),
+            Order::Renew(renewal) => {
+                renew(&self.registry, &renewal, self.verifier.settings().leeway);
+            }
+        }
+    }
+
+    fn revocations(&self, all: Vec<Revocation>) {
+        all.iter().for_each(|revocation| self.revoke(revocation));
+        self.begun.send_replace(true);
+    }
+}
+
+impl Told {
+    /// First no more tokens, then no more streams: one that is being opened finds either.
+    fn revoke(&self, revocation: &Revocation) {
+        self.verifier.revoke(revocation, SystemTime::now());
+        self.registry.revoke(revocation);
+    }
+}
+
+/// A stream of this node goes on with the token of `renewal`; `leeway` is given with its end.
+pub(super) fn renew(registry: &Registry, renewal: &Renewal, leeway: Duration) -> Renewed {
+    let (Some(number), Some(token)) = (connection::number(&renewal.connection), Token::restore(&renewal.token)) else {
+        return Renewed::NotHere;
+    };
+    let terms = terms(&token, leeway);
+    let access = Access::Token(Arc::new(token));
+    registry.renew(number, terms, |channel| access.may_read(channel))
+}
+
+/// What of a token matters to a stream.
+pub(super) fn terms(token: &Token, leeway: Duration) -> Terms {
+    let text = |text: &Option<String>| text.as_deref().map(Box::from);
+    Terms { user: text(&token.subject), token: text(&token.id), issued: token.issued, expires: token.expires + leeway }
+}
