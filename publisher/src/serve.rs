@@ -131,10 +131,11 @@ impl Service {
             }
         };
         let listener = tokio::net::TcpListener::from_std(public).map_err(system("serve the port"))?;
+        let failed = tls_failed();
         let settings = ServerSettings {
             write_timeout: config.limits.write_timeout,
             max_sockets: max_sockets(RESERVED_FILES),
-            tls: tls.clone().map(|tls| (tls, tls_failed())),
+            tls: tls.clone().map(|tls| (tls, failed)),
         };
         // Until the process ends, and nobody waits for them.
         let mut rereading = JoinSet::new();

@@ -2,6 +2,7 @@
 
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use shared::event_stream::decode::Decoded;
 use testkit::{RedisServer, TokenKey, eventually};
 
 use super::{Answer, ask, now};
@@ -64,9 +65,9 @@ async fn open(nodes: &Nodes, node: usize, path: &str, token: &str) -> (Stream, S
 /// The data of the next event of that name.
 async fn named(stream: &mut Stream, name: &str) -> String {
     loop {
-        let event = stream.event().await.unwrap_or_else(|| panic!("it ended before {name}"));
-        if event.event == name {
-            return event.data;
+        match stream.next().await.unwrap_or_else(|| panic!("it ended before {name}")) {
+            Decoded::Event(event) if event.event == name => return event.data,
+            _ => {}
         }
     }
 }
