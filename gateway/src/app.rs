@@ -1,6 +1,8 @@
 //! The gateway as a whole: everything is built and bound first, then served, then stopped in order. Every task is owned
 //! here.
 
+mod error;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,9 +15,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::orders::Orders;
 use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish, Publisher};
-use shared::auth::{self, LoadError, Verifier};
+use shared::auth::{self, Verifier};
 use shared::keys::Keys;
-use shared::net::{Tls, TlsError, describe, max_sockets};
+use shared::net::{Tls, max_sockets};
 use shared::reload::{Reload, watch};
 use shared::signals::{Hangups, Signals};
 use tokio::sync::watch::channel as watch_channel;
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::error::AppError;
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
 use crate::broker::past::PastLimits;
 use crate::broker::redis::{ConnectError, RedisBroker};
@@ -49,58 +52,6 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 const FILES_OF_LOOP: u64 = 2;
 /// Open files kept for the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 64;
-
-/// Why the gateway cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// A port cannot be had.
-    #[error("cannot listen on {address}: {}; choose another with {flag}", describe(.source))]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// The flag that sets it.
-        flag: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// An address that cannot be resolved any more.
-    #[error("{0}")]
-    Address(String),
-    /// There can be no client of `chat.upstream`.
-    #[error("chat.upstream: {0}")]
-    Upstream(String),
-    /// Keys that verify tokens cannot be had.
-    #[error(transparent)]
-    Auth(#[from] LoadError),
-    /// Certificate or key cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Redis cannot be had.
-    #[error(transparent)]
-    Redis(#[from] ConnectError),
-    /// Redis cannot be had for what is told to all nodes.
-    #[error(transparent)]
-    Orders(publisher::ConnectError),
-    /// The system refused something else.
-    #[error("cannot {what}: {source}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// A task that runs for as long as the gateway does has ended.
-    #[error("a task ended before its time: {0}")]
-    Task(String),
-}
-
-impl AppError {
-    /// Whether it is the configuration that has to be mended, such as a file of certificates that is not there.
-    #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Auth(_) | Self::Tls(_) | Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
-    }
-}
 
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {

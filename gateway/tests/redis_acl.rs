@@ -6,7 +6,7 @@ use std::process::Stdio;
 use reqwest::Client;
 use serde_json::{Value, json};
 use shared::event_stream::decode::Decoded;
-use testkit::{RedisServer, RedisServerBuilder, soon};
+use testkit::{RedisServer, RedisServerBuilder, TokenKey, eventually, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -133,10 +133,38 @@ async fn all_works(builder: RedisServerBuilder) {
     assert_eq!(stream.data().await.as_deref(), Some("7"));
     let rest = soon("the end of the stream", stream.rest()).await;
     assert!(rest.iter().all(|said| !matches!(said, Decoded::Event(event) if event.event == "message")), "{rest:?}");
+    tokens_work(&server, &service).await;
     // Neither was ever refused anything, but for what a library tells of itself on newer servers.
     let log = admin(&server, &["ACL", "LOG"]).await;
     let lines = |words: &[&str]| log.lines().filter(|line| words.contains(line)).count();
     assert_eq!(lines(&["command", "key", "channel"]), lines(&["client|setinfo"]), "{log}");
+}
+
+/// Tickets, renewals, revocations and orders to disconnect.
+async fn tokens_work(server: &RedisServer, service: &Service) {
+    let secret = "a secret of the tests, long enough for HS256";
+    let builder = Gateway::builder().args(&["--redis-url", &url(server, "sse-gateway")]);
+    let builder = builder.env("SSE_GATEWAY__REDIS__PASSWORD", "GATEWAY-PASSWORD");
+    let gateway = builder.env("SSE_GATEWAY__AUTH__SECRET", secret).start().await;
+    let token =
+        TokenKey::hs256(secret.as_bytes()).token(None, &json!({"sub": "42", "exp": 9_999_999_999_u64}).to_string());
+    let post = |path: &str| gateway.client.post(gateway.url(path)).bearer_auth(&token);
+    let ticket: Value = post("/tickets").send().await.unwrap().json().await.unwrap();
+    let path = format!("/events?ticket={}", ticket["ticket"].as_str().unwrap());
+    let mut stream = gateway.stream(&path).await;
+    stream.opened().await;
+    let elsewhere = post("/events/renew").json(&json!({"connection": "0123456789abcdef"})).send().await.unwrap();
+    assert_eq!(elsewhere.status(), 202);
+    for (path, body) in [("/users/42/disconnect", json!({})), ("/tokens/revoke", json!({"sub": "42"}))] {
+        let ordered = service.client.post(format!("{}{path}", service.url)).json(&body).send().await.unwrap();
+        assert_eq!(ordered.status(), 202, "{path}");
+    }
+    soon("the end of the stream", stream.rest()).await;
+    eventually("the token is revoked", async || {
+        (gateway.client.get(gateway.url("/events")).bearer_auth(&token).send().await.unwrap().status() == 401)
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
