@@ -127,7 +127,8 @@ impl App {
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
         serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, orders, producers, carrier } = broker(config, &settings.node, shows_demo).await?;
+        let Built { broker, routes, orders, producers, carrier } =
+            broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
         let gate = Gate::new(config.limits.max_connections);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
@@ -275,7 +276,7 @@ struct Built {
     carrier: Carrier,
 }
 
-async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, AppError> {
+async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) -> Result<Built, AppError> {
     let metrics = BrokerMetrics::new();
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
@@ -295,7 +296,7 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
     // It was checked with the settings.
     let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
     let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
-    let routes = routes.merge(publisher::http::order_routes(broker.clone(), publish_limits(config)));
+    let routes = routes.merge(publisher::http::order_routes(broker.clone(), needs_key, publish_limits(config)));
     let routes = routes.merge(producers.router(config.limits.max_url));
     let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));
     Ok(Built { broker, routes, orders, producers: Some(producers), carrier })

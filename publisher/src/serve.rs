@@ -21,6 +21,7 @@ use shared::net::{Tls, TlsError, describe, max_sockets};
 use shared::order::{Order, Revocation};
 use shared::reload::{Reload, watch};
 use shared::signals::{self, Signals};
+use tokio::sync::watch as watch_channel;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ use crate::{Configured, ConnectError, Publisher, operator};
 
 /// Open files kept for Redis, the operator port, logs and the runtime, whatever the clients do.
 const RESERVED_FILES: u64 = 128;
+/// How long a service that starts waits until it knows which tokens were revoked.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -153,8 +156,17 @@ impl Service {
         let router = router(&config, &publisher, &producers, auth, &cors);
         let served = serve(listener, router, settings, connections.clone(), stop.clone());
         let figures = producers.figures(stop.clone());
-        let hear = Arc::new(RevokedTokens(verifier.clone()));
-        let revocations = Arc::new(publisher.clone()).hear(hear, CancellationToken::new());
+        let (known, mut begun) = watch_channel::channel(false);
+        let hear = Arc::new(RevokedTokens { verifier: verifier.clone(), begun: known });
+        let mut revocations = Arc::new(publisher.clone()).hear(hear, CancellationToken::new());
+        if verifier.is_set() {
+            let known = async {
+                tokio::select! { () = &mut revocations => {}, _ = begun.wait_for(|begun| *begun) => {} }
+            };
+            if timeout(KNOWN_WITHIN, known).await.is_err() {
+                tracing::warn!("which tokens were revoked is not known yet, and tokens are taken all the same");
+            }
+        }
         health.start();
         verifier.tell();
         let scheme = if config.tls.is_set() { "https" } else { "http" };
@@ -210,17 +222,22 @@ async fn end(
 }
 
 /// Of what all nodes are told, this service heeds which tokens are good no longer.
-struct RevokedTokens(Arc<Verifier>);
+struct RevokedTokens {
+    verifier: Arc<Verifier>,
+    /// Told once all are known.
+    begun: watch_channel::Sender<bool>,
+}
 
 impl Hear for RevokedTokens {
     fn order(&self, order: Order) {
         if let Order::Revoke(revocation) = order {
-            self.0.revoke(&revocation, SystemTime::now());
+            self.verifier.revoke(&[revocation], SystemTime::now());
         }
     }
 
     fn revocations(&self, all: Vec<Revocation>) {
-        all.iter().for_each(|revocation| self.0.revoke(revocation, SystemTime::now()));
+        self.verifier.revoke(&all, SystemTime::now());
+        self.begun.send_replace(true);
     }
 }
 
@@ -235,13 +252,14 @@ fn producers(config: &Config, publisher: &Publisher) -> Result<Producers, ServeE
 }
 
 fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: Arc<Auth>, cors: &Cors) -> Router {
+    let needs_key = auth.has_operator();
     let publisher = Arc::new(publisher.clone());
     let publish = Configured::new(publisher.clone(), config.channels.clone());
     let limits = config.limits.of_routes();
     let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher.clone(), limits);
     // The deadline is for heads: a stream goes on behind its own.
     let router = routes
-        .merge(crate::http::order_routes(publisher, limits))
+        .merge(crate::http::order_routes(publisher, needs_key, limits))
         .merge(producers.router(config.limits.max_url))
         .layer(from_fn_with_state(auth, authenticate))
         .fallback(not_found)

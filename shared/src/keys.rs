@@ -120,6 +120,12 @@ impl Keys {
         format!("{}.control", self.prefix)
     }
 
+    /// The stream of renewals, which are many, and of no use to a node that was away: `sse.renewals`.
+    #[must_use]
+    pub fn renewals(&self) -> String {
+        format!("{}.renewals", self.prefix)
+    }
+
     /// The sorted set of tokens that are good no longer: `sse.revoked`. See [`order`](crate::order).
     #[must_use]
     pub fn revoked(&self) -> String {

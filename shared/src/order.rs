@@ -1,6 +1,6 @@
 //! Orders to all nodes: who is to be disconnected, which tokens are good no longer, which stream may go on.
 //!
-//! On Redis an order is an entry of the stream `sse.control`, field [`FIELD`], as one JSON object with a key that says which:
+//! On Redis an order is an entry of the stream `sse.control`, a renewal one of `sse.renewals`, field [`FIELD`], as one JSON object with a key that says which:
 //!
 //! ```json
 //! {"disconnect_channel": {"channel": "chat:7"}}
@@ -110,15 +110,6 @@ impl Revocation {
         revocation.is_sound().then_some(revocation)
     }
 
-    /// Whether a token with this `jti`, `sub` and `iat` (Unix seconds) is good no longer.
-    #[must_use]
-    pub fn concerns(&self, token: Option<&str>, user: Option<&str>, issued: Option<u64>) -> bool {
-        if let Some(revoked) = &self.token {
-            return token == Some(revoked);
-        }
-        self.user.is_some() && self.user.as_deref() == user && issued.is_none_or(|issued| issued <= self.at)
-    }
-
     fn is_sound(&self) -> bool {
         self.token.is_some() != self.user.is_some()
     }
@@ -134,20 +125,36 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// One more. Of two of one user the later counts for both.
-    pub fn add(&mut self, revocation: &Revocation) {
+    /// One more. Of two of one user the later counts for both. Returns whether it concerns tokens that none did before.
+    pub fn add(&mut self, revocation: &Revocation) -> bool {
         let Revocation { token, user, at, until } = revocation;
+        let mut is_new = false;
         if let Some(token) = token {
+            is_new |= !self.tokens.contains_key(token);
             let known = self.tokens.entry(token.clone()).or_default();
             *known = (*known).max(*until);
         }
         if let Some(user) = user {
+            is_new |= self.users.get(user).is_none_or(|(known, _)| known < at);
             let known = self.users.entry(user.clone()).or_default();
             *known = (known.0.max(*at), known.1.max(*until));
         }
+        is_new
     }
 
-    /// Whether a token with this `jti`, `sub` and `iat` is good no longer.
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.users.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a token with this `jti`, `sub` and `iat` (Unix seconds) is good no longer.
     #[must_use]
     pub fn concern(&self, token: Option<&str>, user: Option<&str>, issued: Option<u64>) -> bool {
         token.is_some_and(|token| self.tokens.contains_key(token))
@@ -214,16 +221,15 @@ mod tests {
             [(revocation(Some("j"), None), [true, true, false]), (revocation(None, Some("42")), [true, false, true])]
         {
             all = Revocations::default();
-            all.add(&revoked);
+            assert!(all.add(&revoked) && !all.add(&revoked));
             for ((token, issued), concerned) in [("j", Some(5)), ("j", Some(6)), ("k", None)].into_iter().zip(concerned)
             {
                 let token = (Some(token), Some("42"), issued);
-                assert_eq!(revoked.concerns(token.0, token.1, token.2), concerned, "{revoked:?} {token:?}");
                 assert_eq!(all.concern(token.0, token.1, token.2), concerned, "{revoked:?} {token:?}");
             }
-            assert!(!revoked.concerns(None, None, None) && !all.concern(None, None, None));
+            assert!(!all.concern(None, None, None));
         }
-        all.add(&Revocation { at: 7, until: 8, ..revocation(None, Some("42")) });
+        assert!(all.add(&Revocation { at: 7, until: 8, ..revocation(None, Some("42")) }));
         assert!(all.concern(None, Some("42"), Some(7)) && !all.concern(None, Some("42"), Some(8)));
         all.forget(9);
         assert!(all.concern(None, Some("42"), Some(7)), "the longer of two counts");

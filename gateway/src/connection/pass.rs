@@ -89,6 +89,12 @@ impl Pass {
         Self { registered, number, notice, renewals: 0, expires, due: now, told: false }
     }
 
+    /// As if its token had come to its end.
+    #[cfg(test)]
+    pub(super) fn end_now(&mut self) {
+        self.expires = SystemTime::UNIX_EPOCH;
+    }
+
     /// When it has to be asked again at the latest.
     pub(super) fn due(&self) -> Instant {
         self.due

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use shared::channel::Channel;
-use shared::order::Revocation;
+use shared::order::Revocations;
 
 use super::CloseReason;
 use crate::hub::Wakeup;
@@ -32,7 +32,7 @@ pub enum Renewed {
     Done,
     /// There is no such stream here.
     NotHere,
-    /// The token is another user's, or grants less than the stream has. The stream stays as it was.
+    /// The token is another user's, or grants less than the stream has; or the stream is about to end. It stays as it was.
     Refused,
 }
 
@@ -89,16 +89,27 @@ impl Registry {
     }
 
     /// Ends the streams whose token is good no longer.
-    pub fn revoke(&self, revocation: &Revocation) {
-        self.end(CloseReason::Revoked, |terms| terms.are_revoked(revocation));
+    pub fn revoke(&self, revocations: &Revocations) {
+        self.end(CloseReason::Revoked, |terms| terms.are_revoked(revocations));
     }
 
-    /// Lets stream `number` go on by `terms`, where they are of the same user and every channel it has is granted.
+    /// Ends stream `number`, whose token was good no longer when it was renewed.
+    pub fn revoke_one(&self, number: u64) {
+        let Some(entry) = self.lock().get(&number).cloned() else { return };
+        entry.lock().ends.get_or_insert(CloseReason::Revoked);
+        entry.wakeup.call();
+    }
+
+    /// Lets stream `number` go on by `terms`, where they are of the same user and every channel it has is granted. Terms that end
+    /// no later than those it has change nothing: whoever renews with the same token would be told again at once.
     pub fn renew(&self, number: u64, terms: Terms, granted: impl Fn(&Channel) -> bool) -> Renewed {
         let Some(entry) = self.lock().get(&number).cloned() else { return Renewed::NotHere };
         let mut state = entry.lock();
-        if state.terms.user != terms.user || !entry.channels.iter().all(granted) {
+        if state.ends.is_some() || state.terms.user != terms.user || !entry.channels.iter().all(granted) {
             return Renewed::Refused;
+        }
+        if terms.expires <= state.terms.expires {
+            return Renewed::Done;
         }
         (state.terms, state.renewals) = (terms, state.renewals.wrapping_add(1));
         drop(state);
@@ -139,8 +150,8 @@ impl Registry {
 
 impl Terms {
     /// Whether tokens with these terms are good no longer.
-    fn are_revoked(&self, revocation: &Revocation) -> bool {
-        revocation.concerns(self.token.as_deref(), self.user.as_deref(), self.issued)
+    fn are_revoked(&self, revocations: &Revocations) -> bool {
+        revocations.concern(self.token.as_deref(), self.user.as_deref(), self.issued)
     }
 }
 
@@ -167,6 +178,8 @@ impl Drop for Registered {
 mod tests {
     use std::time::Duration;
 
+    use shared::order::Revocation;
+
     use super::*;
 
     fn terms(user: &str, token: &str, issued: Option<u64>) -> Terms {
@@ -175,8 +188,10 @@ mod tests {
         Terms { user: text(user), token: text(token), issued, expires: at(1_000) }
     }
 
-    fn revocation(token: Option<&str>, user: Option<&str>) -> Revocation {
-        Revocation { token: token.map(str::to_owned), user: user.map(str::to_owned), at: 500, until: 1_000 }
+    fn revocation(token: &str) -> Revocations {
+        let mut revocations = Revocations::default();
+        revocations.add(&Revocation { token: Some(token.to_owned()), user: None, at: 500, until: 1_000 });
+        revocations
     }
 
     #[test]
@@ -187,7 +202,7 @@ mod tests {
         let (one, other) = (enter(1, "42"), enter(2, "43"));
         registry.disconnect("42");
         assert_eq!((one.entry.look().2, other.entry.look().2), (Some(CloseReason::Disconnected), None));
-        registry.revoke(&revocation(Some("j"), None));
+        registry.revoke(&revocation("j"));
         assert_eq!(one.entry.look().2, Some(CloseReason::Disconnected), "the first reason stays");
         assert_eq!(other.entry.look().2, Some(CloseReason::Revoked));
         drop((one, other));
@@ -207,5 +222,10 @@ mod tests {
         assert_eq!(registered.entry.look(), (terms("", "", None).expires, 0, None));
         assert_eq!(registry.renew(7, later.clone(), |_| true), Renewed::Done);
         assert_eq!(registered.entry.look(), (later.expires, 1, None));
+        assert_eq!(registry.renew(7, terms("42", "k", None), |_| true), Renewed::Done);
+        assert_eq!(registered.entry.look(), (later.expires, 1, None), "one that ends earlier changes nothing");
+        registry.revoke_one(7);
+        let last = Terms { expires: SystemTime::UNIX_EPOCH + Duration::from_secs(3_000), ..terms("42", "k", None) };
+        assert_eq!(registry.renew(7, last, |_| true), Renewed::Refused, "it is about to end");
     }
 }

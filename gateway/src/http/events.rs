@@ -184,7 +184,9 @@ fn turn_away(node: &Node, reason: TurnedAway, resume: &Resume) -> Response {
         encode::id(&mut bytes, &cursor);
     }
     encode::end(&mut bytes);
-    stream(Body::from(bytes))
+    let mut response = stream(Body::from(bytes));
+    response.extensions_mut().insert(reason);
+    response
 }
 
 fn stream(body: Body) -> Response {

@@ -9,7 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, query, read_body};
 use serde::Deserialize;
@@ -36,7 +36,8 @@ pub(super) async fn issue(
     let token = token_of(&access, "a ticket stands for a token")?;
     read_body(request.into_body(), "body", MAX_BODY).await?;
     let code = code()?;
-    node.orders.keep_ticket(&digest(&code), &token.store().to_string(), TICKET_TTL).await?;
+    let stands_for = store(token, SystemTime::now() + TICKET_TTL);
+    node.orders.keep_ticket(&digest(&code), &stands_for, TICKET_TTL).await?;
     let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((headers, Json(json!({ "ticket": code, "expires_in": TICKET_TTL.as_secs() }))).into_response())
 }
@@ -44,28 +45,46 @@ pub(super) async fn issue(
 /// Middleware that takes the ticket of a request for a stream, and hands on what it stands for as an [`Access`].
 pub(super) async fn redeem(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
     let Some(ticket) = ticket_of(&request) else { return next.run(request).await };
-    let taken = match ticket {
-        Some(ticket) => node.orders.take_ticket(&digest(&ticket)).await,
-        None => Ok(None),
-    };
-    let token = match taken {
-        Ok(stands_for) => stands_for.and_then(|text| Token::restore(&serde_json::from_str(&text).ok()?)),
-        // Not final: an EventSource comes back, though by another ticket only.
+    let Some(digest) = ticket.map(|ticket| digest(&ticket)) else { return node.auth.refuse(AuthError::Ticket) };
+    let taken = match node.orders.take_ticket(&digest).await {
+        Ok(Some(stands_for)) => stands_for,
+        Ok(None) => return node.auth.refuse(AuthError::Ticket),
         Err(_) => return events::turned_away(&node, TurnedAway::Broker),
     };
-    match token.ok_or(AuthError::Ticket).and_then(|token| node.verifier.still_good(token, SystemTime::now())) {
-        Ok(token) => {
-            request.extensions_mut().insert(Access::Token(Arc::new(token)));
-            next.run(request).await
-        }
-        Err(error) => node.auth.refuse(error),
+    let Some((until, token)) = restore(&taken) else { return node.auth.refuse(AuthError::Ticket) };
+    match node.verifier.still_good(token, SystemTime::now()) {
+        Ok(token) => _ = request.extensions_mut().insert(Access::Token(Arc::new(token))),
+        Err(error) => return node.auth.refuse(error),
     }
+    let response = next.run(request).await;
+    if response.extensions().get::<TurnedAway>().is_some() {
+        // Whoever was told to come back does so by the same URL, which has to be good then, for as long as it was.
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(TICKET_TTL);
+        if !left.is_zero() && node.orders.keep_ticket(&digest, &taken, left).await.is_err() {
+            tracing::debug!("a ticket was used up by a stream that was told to come back");
+        }
+    }
+    response
+}
+
+/// What is kept under a ticket's digest: until when it is good, and what the token says.
+fn store(token: &Token, until: SystemTime) -> String {
+    let until = until.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    json!({ "until": until, "token": token.store() }).to_string()
+}
+
+fn restore(stored: &str) -> Option<(SystemTime, Token)> {
+    let stored: serde_json::Value = serde_json::from_str(stored).ok()?;
+    let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.get("until")?.as_u64()?))?;
+    Some((until, Token::restore(stored.get("token")?)?))
 }
 
 /// A ticket where one counts: no header wins over it. `Some(None)`: there is one, and it is none.
 #[allow(clippy::option_option)]
 fn ticket_of(request: &Request) -> Option<Option<String>> {
-    if !is_stream(request.uri().path()) || request.headers().contains_key(AUTHORIZATION) {
+    let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let is_bearer = header.and_then(|header| header.get(..7)).is_some_and(|s| s.eq_ignore_ascii_case(b"bearer "));
+    if request.method() != Method::GET || !is_stream(request.uri().path()) || is_bearer {
         return None;
     }
     let query = request.uri().query()?.as_bytes();
@@ -100,10 +119,11 @@ pub(super) async fn renew(
         return Err(wrong_connection());
     }
     let renewal = Renewal { connection, token: token.store() };
-    match told::renew(&node.registry, &renewal, node.verifier.settings().leeway) {
+    match told::renew(&node.registry, &node.verifier, &renewal) {
         Renewed::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         Renewed::Refused => {
-            let detail = "the token is another user's, or does not grant every channel of the stream";
+            let detail =
+                "the token is another user's or does not grant every channel of the stream, or that is about to end";
             Err(Problem::new(StatusCode::FORBIDDEN, "renewal-refused", "renewal refused").detail(detail))
         }
         Renewed::NotHere => {

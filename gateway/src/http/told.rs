@@ -38,35 +38,43 @@ impl Hear for Told {
                 }
                 self.registry.disconnect(&user);
             }
-            Order::Revoke(revocation) => self.revoke(&revocation),
+            Order::Revoke(revocation) => self.revoke(&[revocation]),
             Order::Renew(renewal) => {
-                renew(&self.registry, &renewal, self.verifier.settings().leeway);
+                renew(&self.registry, &self.verifier, &renewal);
             }
         }
     }
 
     fn revocations(&self, all: Vec<Revocation>) {
-        all.iter().for_each(|revocation| self.revoke(revocation));
+        self.revoke(&all);
         self.begun.send_replace(true);
     }
 }
 
 impl Told {
     /// First no more tokens, then no more streams: one that is being opened finds either.
-    fn revoke(&self, revocation: &Revocation) {
-        self.verifier.revoke(revocation, SystemTime::now());
-        self.registry.revoke(revocation);
+    fn revoke(&self, all: &[Revocation]) {
+        let news = self.verifier.revoke(all, SystemTime::now());
+        if !news.is_empty() {
+            self.registry.revoke(&news);
+        }
     }
 }
 
-/// A stream of this node goes on with the token of `renewal`; `leeway` is given with its end.
-pub(super) fn renew(registry: &Registry, renewal: &Renewal, leeway: Duration) -> Renewed {
+/// A stream of this node goes on with the token of `renewal`, if that is still good.
+pub(super) fn renew(registry: &Registry, verifier: &Verifier, renewal: &Renewal) -> Renewed {
     let (Some(number), Some(token)) = (connection::number(&renewal.connection), Token::restore(&renewal.token)) else {
         return Renewed::NotHere;
     };
-    let terms = terms(&token, leeway);
-    let access = Access::Token(Arc::new(token));
-    registry.renew(number, terms, |channel| access.may_read(channel))
+    let Ok(token) = verifier.still_good(token, SystemTime::now()) else { return Renewed::Refused };
+    let (terms, token) = (terms(&token, verifier.settings().leeway), Arc::new(token));
+    let access = Access::Token(token.clone());
+    let renewed = registry.renew(number, terms, |channel| access.may_read(channel));
+    // Revoked since it was looked at. Whoever revokes it from now on finds the stream by it.
+    if renewed == Renewed::Done && verifier.is_revoked(&token) {
+        registry.revoke_one(number);
+    }
+    renewed
 }
 
 /// What of a token matters to a stream.

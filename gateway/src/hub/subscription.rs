@@ -188,11 +188,11 @@ impl Subscription {
         Ok(peek)
     }
 
-    /// Whether nothing has changed since [`is_read`](Self::is_read) or [`follow`](Self::follow) found that the connection has
+    /// Whether the channel is not dismissed, and nothing has changed since [`is_read`](Self::is_read) or [`follow`](Self::follow) found that the connection has
     /// everything. It takes no lock.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
-        self.local.version() == self.read
+        self.local.version() == self.read && !self.local.is_dismissed()
     }
 
     /// Whether the channel is live in `life`, has no hole that the connection does not know of, and nothing after `at` that
@@ -256,11 +256,11 @@ impl Subscription {
 /// Waits until all of `subscriptions` are live. It has no deadline of its own.
 ///
 /// # Errors
-/// [`Closed`]: the node stopped first.
+/// [`Closed`]: the node stopped first, or a channel was dismissed.
 pub async fn all_live(subscriptions: &[Subscription], wakeup: &Wakeup) -> Result<(), Closed> {
     std::future::poll_fn(|cx| {
         wakeup.register(cx.waker());
-        if wakeup.closing().is_some() {
+        if wakeup.closing().is_some() || subscriptions.iter().any(Subscription::is_dismissed) {
             return Poll::Ready(Err(Closed));
         }
         let live = subscriptions.iter().all(|subscription| subscription.live().is_some());

@@ -190,6 +190,35 @@ async fn a_ticket_is_good_once_on_whichever_node() {
     assert!(keys.trim().is_empty(), "{keys}");
 }
 
+/// An EventSource comes back by the URL that it has.
+#[tokio::test]
+async fn a_ticket_is_not_used_up_by_being_told_to_come_back() {
+    let config = format!("[auth]\nsecret = \"{SECRET}\"\n[limits]\nmax_connections = 1\n");
+    let nodes = Nodes { nodes: vec![Gateway::builder().config(&config).start().await], redis: None };
+    let good = token(&json!({}));
+    let (first, _) = open(&nodes, 0, "/events", &good).await;
+    let ticket = body(nodes.post(0, "/tickets", &json!({})).bearer_auth(&good)).await;
+    let path = format!("/events?ticket={}", ticket["ticket"].as_str().unwrap());
+    for _ in 0..3 {
+        let mut turned_away = Stream::open(nodes.get(0, &path)).await;
+        let said = turned_away.rest().await;
+        assert!(turned_away.status == 200 && matches!(&said[..], [Decoded::Retry(_)]), "{said:?}");
+    }
+    drop(first);
+    nodes.nodes[0].metric_becomes(&nodes.nodes[0].open(), 0.0).await;
+    let mut second = Stream::open(nodes.get(0, &path)).await;
+    second.opened().await;
+    assert_eq!(status(nodes.get(0, &path)).await, 401, "now it is");
+    // Another method, and another header, do not touch a ticket.
+    let ticket = body(nodes.post(0, "/tickets", &json!({})).bearer_auth(&good)).await;
+    let path = format!("/events?ticket={}", ticket["ticket"].as_str().unwrap());
+    assert_eq!(status(nodes.post(0, &path, &json!({"channels": ["a"]}))).await, 401);
+    drop(second);
+    nodes.nodes[0].metric_becomes(&nodes.nodes[0].open(), 0.0).await;
+    let mut third = Stream::open(nodes.get(0, &path).basic_auth("nginx", Some("x"))).await;
+    third.opened().await;
+}
+
 #[tokio::test]
 async fn one_node_by_itself_has_all_of_it() {
     let nodes = Nodes { nodes: vec![start(None).await], redis: None };

@@ -83,9 +83,15 @@ impl Auth {
             (Some(origin), None) => is_own(origin, request) || (self.origins)(origin),
             (Some(_), Some(_)) => false,
             // Browsers send none with what reads from their own origin, and some none with what a form posts.
-            (None, _) => matches!(*request.method(), Method::GET | Method::HEAD) || !is_cross_site(request.headers()),
+            (None, _) => !is_cross_site(request.headers()),
         };
         if allowed { Ok(()) } else { Err(AuthError::Origin) }
+    }
+
+    /// Whether there is an operator key.
+    #[must_use]
+    pub fn has_operator(&self) -> bool {
+        self.verifier.has_operator()
     }
 
     /// The answer to who is refused.
@@ -112,10 +118,8 @@ pub async fn authenticate(State(auth): State<Arc<Auth>>, mut request: Request, n
         return next.run(request).await;
     }
     // A ticket was taken for it.
-    if request.extensions().get::<Access>().is_some() {
-        return next.run(request).await;
-    }
-    match auth.access(&request) {
+    let ticket = request.extensions_mut().remove::<Access>().map(Ok);
+    match ticket.unwrap_or_else(|| auth.access(&request)) {
         Ok(access) => {
             request.extensions_mut().insert(access);
             let response = next.run(request).await;

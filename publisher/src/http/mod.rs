@@ -80,9 +80,10 @@ impl Default for Limits {
     }
 }
 
-/// The routes by which all nodes are told what to do with streams and tokens, for operators. As [`router`] in all else.
-pub fn order_routes(orders: Arc<dyn Orders>, limits: Limits) -> Router {
-    let commander = Arc::new(orders::Commander::new(orders, CancelMetrics::of_orders()));
+/// The routes by which all nodes are told what to do with streams and tokens, for operators: where there is an operator key
+/// (`needs_key`), or tokens are asked for, for nobody else. As [`router`] in all else.
+pub fn order_routes(orders: Arc<dyn Orders>, needs_key: bool, limits: Limits) -> Router {
+    let commander = Arc::new(orders::Commander::new(orders, needs_key, CancelMetrics::of_orders()));
     Router::new()
         .route("/channels/{channel}/disconnect", post(orders::disconnect_channel))
         .route("/users/{id}/disconnect", post(orders::disconnect_user))

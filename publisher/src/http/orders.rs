@@ -2,7 +2,7 @@
 //! operators where there is authentication.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -25,16 +25,16 @@ use crate::orders::Orders;
 const MAX_BODY: usize = 4 << 10;
 /// Longest `sub` and `jti`, in bytes.
 const MAX_NAME: usize = 512;
-/// How long a revocation is remembered where the request does not say when its tokens expire.
-const REVOKED_FOR: Duration = Duration::from_secs(24 * 3_600);
-/// Longest that one may be remembered: a year.
-const MAX_REVOKED_FOR: u64 = 366 * 24 * 3_600;
+/// Longest that a revocation is remembered, and how long where the request does not say when its tokens expire: a year.
+const REVOKED_FOR: u64 = 366 * 24 * 3_600;
 /// What else is given with tokens' times.
 const LEEWAY: u64 = 300;
 
 /// What carries them out, and counts.
 pub(super) struct Commander {
     orders: Arc<dyn Orders>,
+    /// There is an operator key: without it nobody may, though all else be open.
+    needs_key: bool,
     metrics: CancelMetrics,
 }
 
@@ -47,8 +47,19 @@ struct Given {
 }
 
 impl Commander {
-    pub(super) fn new(orders: Arc<dyn Orders>, metrics: CancelMetrics) -> Self {
-        Self { orders, metrics }
+    pub(super) fn new(orders: Arc<dyn Orders>, needs_key: bool, metrics: CancelMetrics) -> Self {
+        Self { orders, needs_key, metrics }
+    }
+
+    fn operator(&self, access: &Access) -> Result<(), Problem> {
+        let may = match access {
+            Access::Operator => true,
+            Access::Open => !self.needs_key,
+            Access::Token(_) => false,
+        };
+        let detail = "this needs the operator key, as Authorization: Bearer";
+        let refused = || Problem::new(StatusCode::FORBIDDEN, "operator-only", "operator only").detail(detail);
+        may.then_some(()).ok_or_else(refused)
     }
 
     async fn give(&self, order: Result<Order, Problem>) -> Result<Response, Problem> {
@@ -69,7 +80,7 @@ pub(super) async fn disconnect_channel(
     request: Request,
 ) -> Result<Response, Problem> {
     let order = async {
-        operator(&access)?;
+        commander.operator(&access)?;
         let channel = check::channel_of_path(path, &access)?;
         no_body(request).await?;
         Ok(Order::DisconnectChannel { channel })
@@ -85,7 +96,7 @@ pub(super) async fn disconnect_user(
     request: Request,
 ) -> Result<Response, Problem> {
     let order = async {
-        operator(&access)?;
+        commander.operator(&access)?;
         let Ok(Path(user)) = path else { return Err(Problem::invalid("id", "the id is not UTF-8")) };
         Channel::user(&user).map_err(|error| Problem::channel("id", error))?;
         no_body(request).await?;
@@ -101,7 +112,7 @@ pub(super) async fn revoke(
     request: Request,
 ) -> Result<Response, Problem> {
     let order = async {
-        operator(&access)?;
+        commander.operator(&access)?;
         if !body::has_media_type(request.headers(), "application/json") {
             return Err(Problem::unsupported_type("application/json", "what is revoked comes as application/json"));
         }
@@ -125,9 +136,9 @@ fn revocation(body: &[u8], now: u64) -> Result<Revocation, Problem> {
         _ => {}
     }
     let until = match members.get("exp") {
-        None => now + REVOKED_FOR.as_secs(),
+        None => now + REVOKED_FOR,
         Some(value) => {
-            let most = now + MAX_REVOKED_FOR;
+            let most = now + REVOKED_FOR;
             let exp = value.as_u64().filter(|exp| (1..=most).contains(exp));
             let detail = "exp is when the last of the tokens expires, in seconds since 1970, at most a year from now";
             exp.ok_or_else(|| Problem::invalid("exp", detail).limit(most))?.saturating_add(LEEWAY)
@@ -151,14 +162,6 @@ async fn no_body(request: Request) -> Result<(), Problem> {
     body::read(request.into_body(), "body", MAX_BODY).await.map(drop)
 }
 
-fn operator(access: &Access) -> Result<(), Problem> {
-    if access.may_operate() {
-        return Ok(());
-    }
-    let detail = "this needs the operator key, as Authorization: Bearer";
-    Err(Problem::new(StatusCode::FORBIDDEN, "operator-only", "operator only").detail(detail))
-}
-
 fn outcome(result: &Result<(), PublishError>) -> Outcome {
     result.as_ref().map_or_else(Outcome::of, |()| Outcome::Ok)
 }
@@ -179,7 +182,7 @@ mod tests {
             let text = |text: Option<&str>| text.map(str::to_owned);
             Revocation { token: text(token), user: text(user), at: NOW, until }
         };
-        assert_eq!(read(r#"{"jti":"j"}"#).unwrap(), of(Some("j"), None, NOW + 86_400));
+        assert_eq!(read(r#"{"jti":"j"}"#).unwrap(), of(Some("j"), None, NOW + REVOKED_FOR));
         let exp = NOW + 60;
         assert_eq!(read(&format!(r#"{{"sub":"42","exp":{exp}}}"#)).unwrap(), of(None, Some("42"), exp + 300));
     }

@@ -1,5 +1,5 @@
-//! How a node hears what all nodes are told: it reads the stream `sse.control` and waits at its end, on a connection of its own,
-//! and reads the sorted set `sse.revoked` when it begins, when it begins again, and every minute.
+//! How a node hears what all nodes are told: it reads the streams `sse.control` and `sse.renewals` and waits at their ends, on a
+//! connection of its own, and reads the sorted set `sse.revoked` when it begins, when it begins again, and every minute.
 //!
 //! A stream rather than a Pub/Sub channel: what is told while a node is without a connection is read when it has one again, and
 //! a connection that is dead shows, since each read has an end. Orders of before the node began are nothing to it; revocations
@@ -36,16 +36,19 @@ type Entry = (String, Vec<Vec<u8>>);
 
 /// Passes on what is told until `stop`, over one connection after the other.
 pub(super) async fn read(client: &Client, keys: &Keys, hear: &dyn Hear, stop: CancellationToken) {
-    let mut reader = Reader { client, keys, hear, heard: None };
+    let mut reader = Reader { client, keys, hear, heard: None, renewed: None };
     let (mut failed, mut away) = (0_u32, None::<Instant>);
     loop {
         let session = async {
             let mut connection = reader.begin().await?;
-            if let Some(since) = away.take() {
-                tracing::info!(after = ?since.elapsed(), "hearing orders again");
-            }
-            failed = 0;
-            reader.follow(&mut connection).await
+            reader
+                .follow(&mut connection, || {
+                    failed = 0;
+                    if let Some(since) = away.take() {
+                        tracing::info!(after = ?since.elapsed(), "hearing orders again");
+                    }
+                })
+                .await
         };
         let error = tokio::select! {
             () = stop.cancelled() => return,
@@ -74,6 +77,8 @@ struct Reader<'a> {
     hear: &'a dyn Hear,
     /// Everything up to here was passed on, or is nothing to this node; `None` before its first connection.
     heard: Option<Position>,
+    /// The same for renewals.
+    renewed: Option<Position>,
 }
 
 impl Reader<'_> {
@@ -81,29 +86,40 @@ impl Reader<'_> {
     /// between the two.
     async fn begin(&mut self) -> Result<MultiplexedConnection, RedisError> {
         let mut connection = self.client.connect().await?;
-        let end = cmd("XREVRANGE").arg(self.keys.control()).arg("+").arg("-").arg("COUNT").arg(1).to_owned();
-        let last: Vec<Entry> = end.query_async(&mut connection).await?;
-        let last = last.first().and_then(|(id, _)| id.parse().ok()).unwrap_or(Position::ZERO);
+        let last = end_of(&mut connection, &self.keys.control()).await?;
         // A stream that ends before what was heard has begun anew.
         self.heard = Some(self.heard.map_or(last, |heard| heard.min(last)));
+        // Whoever wanted to renew meanwhile has come to the end of the token, or tries again.
+        self.renewed = Some(end_of(&mut connection, &self.keys.renewals()).await?);
         self.revocations(&mut connection).await?;
         Ok(connection)
     }
 
-    async fn follow(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    /// `hears` is called once a read was answered, and may be again.
+    async fn follow(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        mut hears: impl FnMut(),
+    ) -> Result<(), RedisError> {
         connection.set_response_timeout(WAIT + self.client.settings().command_timeout);
         let mut revocations_at = Instant::now() + REVOCATIONS_EVERY;
         loop {
-            let from = self.heard.unwrap_or(Position::ZERO);
+            let [heard, renewed] = [self.heard, self.renewed].map(|from| from.unwrap_or(Position::ZERO).to_string());
             let mut next = cmd("XREAD");
             next.arg("COUNT").arg(ORDERS).arg("BLOCK").arg(u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX));
-            next.arg("STREAMS").arg(self.keys.control()).arg(from.to_string());
+            next.arg("STREAMS").arg(self.keys.control()).arg(self.keys.renewals()).arg(heard).arg(renewed);
             let streams: Option<Vec<(String, Vec<Entry>)>> = next.query_async(connection).await?;
-            for (id, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
-                self.heard = Some(id.parse().unwrap_or(from));
+            hears();
+            for (stream, (id, fields)) in streams.into_iter().flatten().flat_map(entries_of) {
+                let at = id.parse().ok();
+                if stream == self.keys.control() {
+                    self.heard = at.or(self.heard);
+                } else {
+                    self.renewed = at.or(self.renewed);
+                }
                 match order_of(&fields) {
                     Some(order) => self.hear.order(order),
-                    None => tracing::warn!(id, "an order that this version does not know was left alone"),
+                    None => tracing::warn!(stream, id, "an order that this version does not know was left alone"),
                 }
             }
             if Instant::now() >= revocations_at {
@@ -128,6 +144,17 @@ impl Reader<'_> {
         self.hear.revocations(all);
         Ok(())
     }
+}
+
+/// The last entry's id; 0-0 where there is none.
+async fn end_of(connection: &mut MultiplexedConnection, stream: &str) -> Result<Position, RedisError> {
+    let last = cmd("XREVRANGE").arg(stream).arg("+").arg("-").arg("COUNT").arg(1).to_owned();
+    let last: Vec<Entry> = last.query_async(connection).await?;
+    Ok(last.first().and_then(|(id, _)| id.parse().ok()).unwrap_or(Position::ZERO))
+}
+
+fn entries_of((stream, entries): (String, Vec<Entry>)) -> impl Iterator<Item = (String, Entry)> {
+    entries.into_iter().map(move |entry| (stream.clone(), entry))
 }
 
 fn order_of(fields: &[Vec<u8>]) -> Option<Order> {

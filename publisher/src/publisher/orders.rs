@@ -1,4 +1,4 @@
-//! Orders over Redis: entries of the stream `sse.control`, the sorted set `sse.revoked`, and a key for each ticket.
+//! Orders over Redis: entries of the streams `sse.control` and `sse.renewals`, the sorted set `sse.revoked`, and a key for each ticket.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +18,8 @@ use crate::orders::{Hear, MAX_REVOCATIONS, MAX_TICKET_TTL, Orders};
 
 /// Orders that the stream keeps, about. One that is not read by then was given while a node heard nothing.
 const KEPT: usize = 10_000;
+/// The same for renewals, which nobody reads later.
+const KEPT_RENEWALS: usize = 1_000;
 /// How long the stream lives behind its last order.
 const KEPT_FOR: Duration = Duration::from_secs(3_600);
 /// When to come back to a server that remembers as many revocations as it may.
@@ -32,11 +34,14 @@ impl Orders for Publisher {
             }
             let inner = &self.inner;
             self.ask(|| {
-                let control = inner.keys.control();
+                let (stream, kept) = match order {
+                    Order::Renew(_) => (inner.keys.renewals(), KEPT_RENEWALS),
+                    _ => (inner.keys.control(), KEPT),
+                };
                 let mut pipe = Pipeline::with_capacity(2);
                 pipe.atomic();
-                pipe.cmd("XADD").arg(&control).arg("MAXLEN").arg("~").arg(KEPT).arg("*").arg(FIELD).arg(&text).ignore();
-                pipe.cmd("EXPIRE").arg(&control).arg(KEPT_FOR.as_secs()).ignore();
+                pipe.cmd("XADD").arg(&stream).arg("MAXLEN").arg("~").arg(kept).arg("*").arg(FIELD).arg(&text).ignore();
+                pipe.cmd("EXPIRE").arg(&stream).arg(KEPT_FOR.as_secs()).ignore();
                 Question::Pipe(pipe)
             })
             .await

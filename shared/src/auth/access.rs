@@ -45,15 +45,6 @@ impl Access {
         }
     }
 
-    /// Whether it may say what all nodes do: disconnect, revoke. Without `auth` everybody may, as everybody may erase.
-    #[must_use]
-    pub fn may_operate(&self) -> bool {
-        match self {
-            Self::Open | Self::Operator => true,
-            Self::Token(_) => false,
-        }
-    }
-
     /// The user's own channel, where a token names its user.
     #[must_use]
     pub fn user_channel(&self) -> Option<&Channel> {

@@ -17,7 +17,10 @@ impl Grants {
     /// That no channel is called so, or begins so.
     pub fn add(&mut self, name: &str) -> Result<(), ChannelError> {
         let Some(prefix) = name.strip_suffix('*') else {
-            self.names.push(Channel::parse(name)?);
+            let name = Channel::parse(name)?;
+            if !self.names.contains(&name) {
+                self.names.push(name);
+            }
             return Ok(());
         };
         if !prefix.is_empty() {

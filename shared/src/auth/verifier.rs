@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
@@ -36,6 +36,8 @@ pub struct Verifier {
     settings: Settings,
     /// Read for every request, replaced as a whole by [`reload`](Self::reload).
     loaded: RwLock<Arc<Loaded>>,
+    /// Held while files are read and put in place: of two who do so at once, the later reads the later files.
+    reloading: Mutex<()>,
     /// Tokens that are good no longer, as far as this process has heard. Read for every token.
     revocations: RwLock<Revocations>,
 }
@@ -60,7 +62,12 @@ impl Verifier {
     /// [`LoadError`] for the first file that cannot be used.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         let loaded = Loaded::read(settings)?;
-        Ok(Self { settings: settings.clone(), loaded: RwLock::new(Arc::new(loaded)), revocations: RwLock::default() })
+        Ok(Self {
+            settings: settings.clone(),
+            loaded: RwLock::new(Arc::new(loaded)),
+            reloading: Mutex::default(),
+            revocations: RwLock::default(),
+        })
     }
 
     /// Whether requests need a token.
@@ -80,6 +87,7 @@ impl Verifier {
     /// # Errors
     /// [`LoadError`] for the first file that cannot be used; then nothing has changed.
     pub fn reload(&self) -> Result<(), LoadError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = Arc::new(Loaded::read(&self.settings)?);
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(())
@@ -135,12 +143,24 @@ impl Verifier {
         revocations.concern(token.id.as_deref(), token.subject.as_deref(), token.issued)
     }
 
-    /// Takes these tokens no longer.
-    pub fn revoke(&self, revocation: &Revocation, now: SystemTime) {
+    /// Takes the tokens of `all` no longer. Returns those revocations that are news.
+    pub fn revoke(&self, all: &[Revocation], now: SystemTime) -> Revocations {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut news = Revocations::default();
         let mut revocations = self.revocations.write().unwrap_or_else(PoisonError::into_inner);
         revocations.forget(now);
-        revocations.add(revocation);
+        for revocation in all {
+            if revocations.add(revocation) {
+                news.add(revocation);
+            }
+        }
+        news
+    }
+
+    /// Whether there is an operator key.
+    #[must_use]
+    pub fn has_operator(&self) -> bool {
+        self.loaded().operator.is_some()
     }
 
     /// Whether `key` is the operator's. Longer than any token, it is not.

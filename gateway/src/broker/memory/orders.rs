@@ -7,11 +7,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use publisher::PublishError;
-use publisher::orders::{Hear, MAX_TICKET_TTL, Orders};
-use shared::order::Order;
+use publisher::orders::{Hear, MAX_REVOCATIONS, MAX_TICKET_TTL, Orders};
+use shared::order::{Order, Revocations};
 use tokio_util::sync::CancellationToken;
 
 use super::{FULL_RETRY_AFTER, MemoryBroker, TimeOfDay};
+
+/// Tickets at a time: each is some KiB at most, and gone within minutes.
+const MAX_TICKETS: usize = 100_000;
 
 /// Has a lock of its own, as cancellations have.
 pub(super) struct Told {
@@ -28,11 +31,27 @@ struct State {
     /// What each ticket stands for, and when it is over (Unix milliseconds). Taken out by whoever uses it, or by a look for those
     /// that are over.
     tickets: HashMap<String, (u64, String)>,
+    /// Those given so far.
+    revoked: Revocations,
 }
 
 impl Told {
     pub(super) fn new(now: TimeOfDay, max: usize) -> Self {
-        Self { state: Mutex::default(), now, max }
+        Self { state: Mutex::default(), now, max: max.min(MAX_TICKETS) }
+    }
+
+    /// Whom to tell. What it remembers of revocations is the node's own; they are counted here, where they have a bound.
+    fn hear_of(&self, order: &Order) -> Result<Option<Arc<dyn Hear>>, PublishError> {
+        let mut state = self.lock();
+        if let Order::Revoke(revocation) = order {
+            state.revoked.forget((self.now)() / 1_000);
+            if state.revoked.len() >= MAX_REVOCATIONS {
+                let reason = format!("{MAX_REVOCATIONS} revocations are remembered, the limit");
+                return Err(PublishError::Unavailable { reason, retry_after: FULL_RETRY_AFTER });
+            }
+            state.revoked.add(revocation);
+        }
+        Ok(state.hear.clone())
     }
 
     fn keep(&self, digest: &str, stands_for: &str, ttl: Duration) -> Result<(), PublishError> {
@@ -73,8 +92,7 @@ impl Told {
 impl Orders for MemoryBroker {
     fn give<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            // What it remembers of revocations is the node's own, and ends with it.
-            let hear = self.told.lock().hear.clone();
+            let hear = self.told.hear_of(order)?;
             if let Some(hear) = hear {
                 hear.order(order.clone());
             }

@@ -56,6 +56,21 @@ async fn a_channel_that_is_dismissed_takes_its_connections_along_and_nobody_else
     );
 }
 
+/// As where an event comes, and the order right behind it, before the loop has looked.
+#[tokio::test(start_paused = true)]
+async fn a_dismissal_is_seen_by_one_that_is_given_an_event_first() {
+    let mut world = World::new(1);
+    let mut connection = world.open(&["a"], &Request::default());
+    let now = Instant::now();
+    let _ = written(&mut connection, now);
+    assert!(connection.follows);
+    world.publish("a", "the last one");
+    world.hub.dismiss(&channel("a"));
+    let last = written(&mut connection, now);
+    assert!(last.contains("retry: "), "{last}");
+    assert_eq!(connection.next(now), Next::End);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_with_a_token_is_told_and_ends_with_it() {
     let (mut world, registry) = (World::new(1), Arc::new(Registry::default()));
@@ -69,6 +84,9 @@ async fn one_with_a_token_is_told_and_ends_with_it() {
     );
 
     assert_eq!(registry.renew(number(name).unwrap(), terms("42", 0), |_| true), Renewed::Done);
+    assert!(matches!(connection.next(Instant::now()), Next::Wait(_)), "an older token changes nothing");
+    assert_eq!(registry.renew(number(name).unwrap(), terms("7", 60), |_| true), Renewed::Refused);
+    connection.pass.as_mut().unwrap().end_now();
     let last = written(&mut connection, Instant::now());
     assert!(last.starts_with("event: sse.unauthorized\ndata: {\"reason\":\"expired\"}\n\nretry: "), "{last}");
     assert_eq!(connection.next(Instant::now()), Next::End);
@@ -92,8 +110,9 @@ async fn whoever_is_told_to_go_is_woken() {
     assert_eq!(wakes.map(|wakes| wakes.0.load(Ordering::Relaxed)), [1, 0]);
     assert!(written(&mut one, Instant::now()).starts_with("retry: "));
     assert!(matches!(other.next(Instant::now()), Next::Wait(_)));
-    let revocation = shared::order::Revocation { token: None, user: Some("43".to_owned()), at: 0, until: 1 };
-    registry.revoke(&revocation);
+    let mut revocations = shared::order::Revocations::default();
+    revocations.add(&shared::order::Revocation { token: None, user: Some("43".to_owned()), at: 0, until: 1 });
+    registry.revoke(&revocations);
     assert!(
         written(&mut other, Instant::now())
             .starts_with("event: sse.unauthorized\ndata: {\"reason\":\"revoked\"}\n\nretry: ")
