@@ -19,8 +19,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broker::leases::Leases;
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
 use crate::broker::past::PastLimits;
+use crate::broker::redis::leases::{Registry, Releases, keep};
 use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
@@ -30,9 +32,11 @@ use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
-use crate::lane::{DirectPort, LaneSettings, bind, serve};
-use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
+use crate::lane::{DirectPort, Heads, LaneSettings, bind, serve};
+use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle, Signals};
+
+mod limits;
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -93,6 +97,8 @@ pub struct App {
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
+    /// Users' leases, and what of them goes back to Redis.
+    keeping: Option<(Arc<Leases>, Releases)>,
     /// Those of the embedded broker.
     producers: Option<Producers>,
     /// What the demo's pages show of itself; all of it ends with `stop_demo`.
@@ -127,8 +133,14 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        let limit_metrics = Arc::new(LimitMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
+            heads: Heads {
+                most: config.limits.max_head,
+                timeout: config.limits.head_timeout,
+                metrics: limit_metrics.clone(),
+            },
             max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
             direct: config.lanes.direct.then(|| DirectPort {
                 loops: config.loops(),
@@ -144,10 +156,11 @@ impl App {
             unready_after: config.redis.unready_after,
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
-        serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
+        serve_admin(admin, admin_router, prometheus, lane.write_timeout, limit_metrics.clone())?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, producers, carrier } = broker(config, &settings.node, shows_demo).await?;
+        let Built { broker, routes, producers, carrier, registry } = broker(config, &settings.node, shows_demo).await?;
         let gate = Gate::new(config.limits.max_connections);
+        let (admission, keeping) = limits::admission(config, gate.clone(), registry, &limit_metrics);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
             demo.push(tell_connections(settings.node.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
@@ -156,7 +169,7 @@ impl App {
         let node = Node {
             hub: hub.clone(),
             connection: Arc::new(settings),
-            gate,
+            admission,
             on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
             on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
             metrics: metrics.clone(),
@@ -179,6 +192,7 @@ impl App {
             hub,
             interest,
             broker,
+            keeping,
             producers,
             demo,
             stop_demo,
@@ -215,6 +229,9 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
+        if let Some((leases, releases)) = self.keeping {
+            tasks.spawn(keep(leases, releases, stop_broker.clone()));
+        }
         let serving = serve(self.public, self.router, self.lane, connections.clone(), stop_accepting.clone());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -267,6 +284,8 @@ struct Built {
     producers: Option<Producers>,
     /// For the demo.
     carrier: Carrier,
+    /// Of users' leases, where the nodes have one together.
+    registry: Option<(Registry, Releases)>,
 }
 
 async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, AppError> {
@@ -276,7 +295,8 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
         let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
         let broker = broker.with_rest(config.lanes.rest);
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
-        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), producers: None, carrier });
+        let registry = Some(broker.registry(config.limits.user_lease));
+        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), producers: None, carrier, registry });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
@@ -288,7 +308,8 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
     let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
     let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
     let routes = routes.merge(producers.router(config.limits.max_url));
-    Ok(Built { carrier: Carrier::Memory(broker.clone()), broker, routes, producers: Some(producers) })
+    let carrier = Carrier::Memory(broker.clone());
+    Ok(Built { carrier, broker, routes, producers: Some(producers), registry: None })
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.
@@ -297,6 +318,7 @@ fn serve_admin(
     router: Router,
     prometheus: PrometheusHandle,
     write_timeout: Duration,
+    metrics: Arc<LimitMetrics>,
 ) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AppError::System { what: "start the operator port", source })?;
@@ -307,7 +329,8 @@ fn serve_admin(
                 prometheus.run_upkeep();
             }
         };
-        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None };
+        let heads = Heads::new(metrics);
+        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None };
         let serve = async {
             if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
                 tracing::error!(%error, "the operator port is not served");

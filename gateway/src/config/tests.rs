@@ -11,7 +11,7 @@ mod broker;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 35] = [
+const RANGES: [Range; 44] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -19,6 +19,14 @@ const RANGES: [Range; 35] = [
     ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
     ("limits.max_lifetime", ["0s", "30days"], [None, Some("30days 1ms")], &[]),
     ("limits.max_connections", ["1", "10000000"], [Some("0"), Some("10000001")], &[]),
+    ("limits.max_connections_per_address", ["0", "10000000"], [None, Some("10000001")], &[]),
+    ("limits.max_connections_per_user", ["0", "1000"], [None, Some("1001")], &[]),
+    ("limits.user_lease", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
+    ("limits.connects_per_second", ["0", "1000000"], [None, Some("1000001")], &[]),
+    ("limits.max_head", ["8192", "262144"], [Some("8191"), Some("262145")], &[]),
+    ("limits.head_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[]),
+    ("limits.publish_rate", ["0", "1000000"], [None, Some("1000001")], &[]),
+    ("limits.publish_burst", ["1", "1000000"], [Some("0"), Some("1000001")], &[]),
     ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
     ("limits.max_url", ["256", "32768"], [Some("255"), Some("32769")], &[]),
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
@@ -137,7 +145,7 @@ fn every_number_and_duration_has_a_range() {
         |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h']));
     let numbers = defaults.iter().filter(|(_, value)| is_number(value)).map(|(key, _)| &**key);
     // Not set, nothing shows that it is a number.
-    let numbers: BTreeSet<_> = numbers.chain(["lanes.loops"]).collect();
+    let numbers: BTreeSet<_> = numbers.chain(["lanes.loops", "limits.max_connections_per_address"]).collect();
     assert_eq!(numbers, RANGES.iter().map(|(key, ..)| *key).collect());
 }
 

@@ -7,6 +7,7 @@
 //! Where it stands is a position for each partition (`join`); what can be written beyond that is a question to replay and
 //! log (`merge`). Nothing is kept of what was written.
 
+mod addresses;
 mod close;
 mod follow;
 mod guard;
@@ -29,6 +30,7 @@ use shared::position::Position;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+pub use self::addresses::{AddressPlace, Addresses};
 pub use self::close::CloseReason;
 pub use self::guard::{Gate, Guard, Place};
 use self::join::{Part, Reader, Said};

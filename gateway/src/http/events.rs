@@ -14,14 +14,16 @@ use http::{HeaderMap, StatusCode};
 use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
 use shared::channel::Channel;
+use shared::event::MAX_RETRY;
 use shared::event_stream::{self, encode};
 use tokio::time::Instant;
 
+use super::admission::Caller;
 use super::{Node, params};
 use crate::connection::{self, Connection, Greeting, Guard, Resume, is_over, jittered_retry};
 use crate::hub::{Wakeup, all_live};
 use crate::lane::{Carried, EventStream, Way};
-use crate::metrics::TurnedAway;
+use crate::metrics::{Limited, TurnedAway};
 
 /// What an `EventSource` sends when it comes back.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -37,9 +39,9 @@ pub(super) async fn by_query(
     request: Request,
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let channels = params::channels_of_query(query, &node.limits)?;
-    let wanted = wanted(request.headers(), query, &node)?;
-    Ok(open(&node, &way, &channels, &wanted).await)
+    let channels = params::channels_of_query(query, &node.limits).inspect_err(|problem| count(&node, problem))?;
+    let (wanted, caller) = (wanted(request.headers(), query, &node)?, Caller::of(&request, &node.admission));
+    Ok(open(&node, &way, &channels, &wanted, caller).await)
 }
 
 /// `POST /events` with `{"channels": [...]}`, for lists too long for a URL.
@@ -49,12 +51,13 @@ pub(super) async fn by_body(
     request: Request,
 ) -> Result<Response, Problem> {
     let wanted = wanted(request.headers(), request.uri().query().unwrap_or_default(), &node)?;
+    let caller = Caller::of(&request, &node.admission);
     if !has_media_type(request.headers(), "application/json") {
         return Err(Problem::unsupported_type("application/json", "the channels come as application/json"));
     }
     let body = read_body(request.into_body(), "body", params::max_body(&node.limits)).await?;
-    let channels = params::channels_of_body(&body, &node.limits)?;
-    Ok(open(&node, &way, &channels, &wanted).await)
+    let channels = params::channels_of_body(&body, &node.limits).inspect_err(|problem| count(&node, problem))?;
+    Ok(open(&node, &way, &channels, &wanted, caller).await)
 }
 
 /// `GET /api/sse/connect?userId=42`: the channel `user:42`, with a first event that says so.
@@ -66,7 +69,7 @@ pub(super) async fn connect(
     let query = request.uri().query().unwrap_or_default();
     let channel = params::channel_of_user(query)?;
     let wanted = connection::Request { greeting: Some(CONNECTED), ..wanted(request.headers(), query, &node)? };
-    Ok(open(&node, &way, &[channel], &wanted).await)
+    Ok(open(&node, &way, &[channel], &wanted, Caller::of(&request, &node.admission)).await)
 }
 
 /// The header wins over the query: a browser that comes back repeats its first URL.
@@ -79,8 +82,21 @@ fn wanted(headers: &HeaderMap, query: &str, node: &Node) -> Result<connection::R
     Ok(wanted)
 }
 
-async fn open(node: &Arc<Node>, way: &Way, channels: &[Channel], wanted: &connection::Request) -> Response {
-    match attach(node, way, channels, wanted).await {
+/// Counts more channels, or longer names, than are taken.
+fn count(node: &Node, problem: &Problem) {
+    if problem.is_over_limit() {
+        node.admission.metrics().over(Limited::Channels);
+    }
+}
+
+async fn open(
+    node: &Arc<Node>,
+    way: &Way,
+    channels: &[Channel],
+    wanted: &connection::Request,
+    caller: Caller,
+) -> Response {
+    match attach(node, way, channels, wanted, caller).await {
         Ok(Some(connection)) => match way {
             Way::Hyper(transport) => stream(Body::new(EventStream::new(connection, transport.clone()))),
             Way::Direct(_) => {
@@ -101,11 +117,12 @@ async fn attach(
     way: &Way,
     channels: &[Channel],
     wanted: &connection::Request,
+    caller: Caller,
 ) -> Result<Option<Connection>, TurnedAway> {
     if node.lifecycle.is_draining() {
         return Err(TurnedAway::Draining);
     }
-    let place = node.gate.enter().ok_or(TurnedAway::Capacity)?;
+    let place = node.admission.admit(caller).await?;
     let (wakeup, metrics) = match way {
         Way::Hyper(_) => (Arc::new(Wakeup::default()), &node.on_hyper),
         Way::Direct(wakeup) => (wakeup.clone(), &node.on_direct),
@@ -136,7 +153,8 @@ fn turn_away(node: &Node, reason: TurnedAway, resume: &Resume) -> Response {
     node.metrics.turned_away(reason);
     tracing::debug!(reason = reason.as_str(), "turned an event stream away");
     let mut bytes = Vec::new();
-    encode::retry(&mut bytes, jittered_retry(node.connection.retry, &mut fastrand::Rng::new()));
+    let retry = jittered_retry(node.connection.retry, &mut fastrand::Rng::new());
+    encode::retry(&mut bytes, (retry + node.admission.turned_away(reason)).min(MAX_RETRY));
     if let Some(cursor) = resume.cursor() {
         encode::id(&mut bytes, &cursor);
     }

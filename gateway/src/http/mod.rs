@@ -2,6 +2,8 @@
 //! publish routes; the operator port has its own router in [`admin`].
 
 pub mod admin;
+mod admission;
+mod connects;
 mod cors;
 mod demo;
 mod events;
@@ -19,8 +21,10 @@ use http::StatusCode;
 use publisher::http::problem::Problem;
 use publisher::http::{method_not_allowed, not_found, url_limit};
 
+pub use self::admission::Admission;
+pub use self::connects::Connects;
 pub use self::cors::Cors;
-use crate::connection::{ConnectionSettings, Gate};
+use crate::connection::ConnectionSettings;
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
@@ -31,8 +35,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// What all connections have in common.
     pub connection: Arc<ConnectionSettings>,
-    /// How many there may be.
-    pub gate: Arc<Gate>,
+    /// Who is let in.
+    pub admission: Admission,
     /// What those of the direct lane count.
     pub on_direct: Arc<ConnectionMetrics>,
     /// What those of the hyper lane count.

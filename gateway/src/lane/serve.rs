@@ -8,15 +8,18 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Heads;
 use super::accept::{Lanes, accept_all};
 use super::direct::{DirectLane, DirectSettings};
 use super::hyper::HyperLane;
 
 /// How a port treats its sockets.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LaneSettings {
     /// A socket that takes nothing for so long is closed.
     pub write_timeout: Duration,
+    /// Bounds on the heads of requests.
+    pub heads: Heads,
     /// Sockets at a time; more wait to be accepted.
     pub max_sockets: usize,
     /// `None`: the hyper lane serves everything.
@@ -46,13 +49,21 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let LaneSettings { write_timeout, max_sockets, direct } = settings;
-    let hyper = HyperLane::new(router.clone(), write_timeout, tasks, stop.clone());
+    let LaneSettings { write_timeout, heads, max_sockets, direct } = settings;
+    let hyper = HyperLane::new(router.clone(), write_timeout, heads.clone(), tasks, stop.clone());
     let Some(DirectPort { loops, rest, is_stream }) = direct else {
         return accept_all(listener, Lanes { direct: None, hyper }, max_sockets, stop).await;
     };
-    let settings =
-        DirectSettings { loops, rest, router, is_stream, write_timeout, hyper: hyper.clone(), stop: stop.clone() };
+    let settings = DirectSettings {
+        loops,
+        rest,
+        router,
+        is_stream,
+        write_timeout,
+        heads,
+        hyper: hyper.clone(),
+        stop: stop.clone(),
+    };
     let (direct, ended) = DirectLane::start(&settings)?;
     let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper }, max_sockets, stop.clone());
     tokio::pin!(ended);

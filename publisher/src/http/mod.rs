@@ -45,6 +45,8 @@ pub const DEFAULT_MAX_CHANNELS: usize = 64;
 pub const DEFAULT_MAX_EVENT_NAME: usize = 256;
 /// Most lines of one batch: what a broker takes in well under a client's usual time limit.
 pub const DEFAULT_MAX_BATCH: usize = 1_000;
+/// Events that one key may publish at once, where it may publish so many a second: two full batches.
+pub const DEFAULT_PUBLISH_BURST: usize = 2_000;
 /// Longest URL (path and query), in bytes: what proxies in front commonly let through.
 pub const DEFAULT_MAX_URL: usize = 8_192;
 

@@ -7,9 +7,11 @@
 //! | [`is_about_one_peer`] | while accepting |
 //! | [`set_options`], [`TimedStream`] | one socket |
 //! | [`Peer`], [`RequestBody`] | what is known of the requests on it |
+//! | [`PeerAddress`], [`Proxies`], [`ClientAddress`] | where a request comes from |
 //!
 //! It must not know any route or HTTP version, own a task, or log: whoever accepts does all of that.
 
+mod client;
 mod peer;
 mod socket;
 
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+pub use self::client::{ClientAddress, ForwardedHeader, PeerAddress, Proxies};
 pub use self::peer::{Answering, Peer, RequestBody};
 pub use self::socket::TimedStream;
 
