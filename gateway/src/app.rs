@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish};
+use shared::auth::{self, LoadError, Verifier};
 use shared::keys::Keys;
 use shared::net::{describe, max_sockets};
 use tokio::task::{JoinError, JoinSet};
@@ -21,7 +23,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::leases::Leases;
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
-use crate::broker::past::PastLimits;
 use crate::broker::redis::leases::{Registry, Releases, keep};
 use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
@@ -65,6 +66,9 @@ pub enum AppError {
     /// There can be no client of `chat.upstream`.
     #[error("chat.upstream: {0}")]
     Upstream(String),
+    /// Keys that verify tokens cannot be had.
+    #[error(transparent)]
+    Auth(#[from] LoadError),
     /// Redis cannot be had.
     #[error(transparent)]
     Redis(#[from] ConnectError),
@@ -85,7 +89,7 @@ impl AppError {
     /// Whether it is the configuration that has to be mended, such as a file of certificates that is not there.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
+        matches!(self, Self::Auth(_) | Self::Redis(ConnectError::Settings(_) | ConnectError::Prefix(_)))
     }
 }
 
@@ -94,6 +98,7 @@ pub struct App {
     public: TcpListener,
     admin_address: SocketAddr,
     router: Router,
+    verifier: Arc<Verifier>,
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
@@ -115,11 +120,13 @@ impl App {
     /// `config` has been checked.
     ///
     /// # Errors
-    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`] and [`AppError::Upstream`].
+    /// [`AppError::Listen`], [`AppError::Address`], [`AppError::System`], [`AppError::Redis`], [`AppError::Upstream`] and
+    /// [`AppError::Auth`].
     pub async fn build(config: &Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+        let verifier = Arc::new(Verifier::load(&config.auth)?);
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        if !loopback && !config.insecure {
+        if !loopback && !config.insecure && !config.auth.is_set() {
             // A name that was loopback when the settings were checked, and is not any more.
             return Err(AppError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
         }
@@ -182,13 +189,16 @@ impl App {
                 max_replay: config.replay.events,
             },
         };
-        let router = http::router(Arc::new(node), routes, &cors(config, loopback), shows_demo);
+        let cors = cors(config, loopback);
+        let router = http::router(Arc::new(node), routes, http::auth(verifier.clone(), &cors), &cors, shows_demo);
+        verifier.tell();
         let Drain { grace, deadline, .. } = config.drain;
         let drain = DrainSettings { grace, window: config.drain_window(), deadline };
         Ok(Self {
             public,
             admin_address,
             router,
+            verifier,
             hub,
             interest,
             broker,
@@ -232,6 +242,10 @@ impl App {
         if let Some((leases, releases)) = self.keeping {
             tasks.spawn(keep(leases, releases, stop_broker.clone()));
         }
+        let (verifier, stop_watching) = (self.verifier, stop_broker.clone());
+        tasks.spawn(async move {
+            stop_watching.run_until_cancelled(auth::watch(verifier)).await;
+        });
         let serving = serve(self.public, self.router, self.lane, connections.clone(), stop_accepting.clone());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -292,7 +306,7 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
     let metrics = BrokerMetrics::new();
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
-        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
+        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(limits::past(config));
         let broker = broker.with_rest(config.lanes.rest);
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
         let registry = Some(broker.registry(config.limits.user_lease));
@@ -306,8 +320,9 @@ async fn broker(config: &Config, node: &str, shows_demo: bool) -> Result<Built, 
         Seams { publish: publish.clone(), bare: broker.clone(), channels: broker.clone(), cancel: broker.clone() };
     // It was checked with the settings.
     let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
-    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
+    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), limits::publish(config));
     let routes = routes.merge(producers.router(config.limits.max_url));
+    let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
     let carrier = Carrier::Memory(broker.clone());
     Ok(Built { carrier, broker, routes, producers: Some(producers), registry: None })
 }
@@ -359,12 +374,8 @@ fn hub_settings(config: &Config) -> HubSettings {
     HubSettings {
         log: LogLimits { events: log.events, bytes: log.bytes, age: log.age },
         linger: log.linger,
-        replay: ReplaySettings { limits: past_limits(config), max_bytes: config.replay.max_bytes },
+        replay: ReplaySettings { limits: limits::past(config), max_bytes: config.replay.max_bytes },
     }
-}
-
-fn past_limits(config: &Config) -> PastLimits {
-    PastLimits { events: config.replay.events, bytes: config.replay.bytes }
 }
 
 fn connection_settings(config: &Config) -> ConnectionSettings {
@@ -376,21 +387,11 @@ fn connection_settings(config: &Config) -> ConnectionSettings {
     }
 }
 
-fn publish_limits(config: &Config) -> publisher::http::Limits {
-    let limits = &config.limits;
-    publisher::http::Limits {
-        max_data: limits.max_data,
-        max_channels: limits.max_channels,
-        max_event_name: limits.max_event_name,
-        max_batch: limits.max_batch,
-        max_url: limits.max_url,
-    }
-}
-
-/// On loopback everybody may read where nothing else is said: a page of any development server.
+/// On loopback everybody may read where nothing else is said and nobody is asked who they are: a page of any development
+/// server.
 fn cors(config: &Config, loopback: bool) -> Cors {
     match Cors::parse(&config.cors.allowed_origins) {
-        Ok(Cors::Closed) if loopback => Cors::Any,
+        Ok(Cors::Closed) if loopback && !config.auth.is_set() => Cors::Any,
         Ok(cors) => cors,
         // `check` has refused it.
         Err(_) => Cors::Closed,

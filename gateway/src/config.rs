@@ -9,6 +9,7 @@ use publisher::ChannelSettings;
 use publisher::chat::ChatSettings;
 use publisher::http::DEFAULT_MAX_EVENT_NAME;
 use serde::{Deserialize, Serialize};
+use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 use shared::net::Proxies;
@@ -68,6 +69,8 @@ pub struct Config {
     pub channels: ChannelSettings,
     /// Answers of the embedded broker's own publish routes.
     pub chat: ChatSettings,
+    /// Who may read and publish what.
+    pub auth: auth::Settings,
     /// What the process says of itself.
     pub telemetry: Telemetry,
 }
@@ -93,6 +96,7 @@ impl Default for Config {
             embedded: Embedded::default(),
             channels: ChannelSettings::default(),
             chat: ChatSettings::default(),
+            auth: auth::Settings::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -147,8 +151,8 @@ impl Config {
         check("limits.trusted_proxies", Proxies::parse(&limits.trusted_proxies, limits.forwarded_header).map(drop));
         check("limits.max_head", within(limits.max_head, 8_192, 262_144));
         check("limits.head_timeout", between(limits.head_timeout, Duration::from_secs(1), Duration::from_secs(600)));
-        check("limits.publish_rate", within(limits.publish_rate, 0, 1_000_000));
-        check("limits.publish_burst", within(limits.publish_burst, 1, 1_000_000));
+        check("limits.publish_rate", within(limits.publish_rate as usize, 0, 1_000_000));
+        check("limits.publish_burst", within(limits.publish_burst as usize, 1, 1_000_000));
         check("limits.max_channels", within(limits.max_channels, 1, 1_024));
         check("limits.max_url", within(limits.max_url, 256, 32_768));
         check("limits.max_data", within(limits.max_data, 1, 16 << 20));
@@ -176,6 +180,7 @@ impl Config {
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());
         errors.extend(self.chat.check());
+        errors.extend(self.auth.check());
         errors
     }
 
@@ -229,14 +234,14 @@ impl Config {
     }
 
     fn check_exposure(&self) -> Result<(), String> {
-        if self.insecure || self.is_loopback() || resolve(&self.listen).is_err() {
+        if self.insecure || self.auth.is_set() || self.is_loopback() || resolve(&self.listen).is_err() {
             return Ok(());
         }
         let listen = &self.listen;
         let may = if self.is_on_redis() { "read" } else { "read and publish" };
         Err(format!(
             "{listen} lets everybody who reaches it {may}, since there is no authentication; \
-             keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
+             set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         ))
     }
 }

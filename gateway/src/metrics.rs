@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use publisher::metrics::AuthMetrics;
 use shared::continuity::Gap;
 use shared::position::Position;
 
@@ -32,6 +33,7 @@ const BROKER_UP: &str = "sse_gateway_broker_up";
 const SESSIONS_ENDED: &str = "sse_gateway_broker_sessions_ended_total";
 const SILENT_LOSSES: &str = "sse_gateway_broker_silent_losses_total";
 const DRAINING: &str = "sse_gateway_draining";
+const AUTH_REFUSED: &str = "sse_gateway_auth_refused_total";
 
 /// Bounds of the histograms, for the recorder.
 pub const BUCKETS: &[(&str, &[f64])] =
@@ -69,6 +71,7 @@ pub fn describe() {
     );
     describe_gauge!(DRAINING, "1 while the node is stopping.");
     limits::describe();
+    describe_counter!(AUTH_REFUSED, "Requests refused for their token or for want of one, by reason.");
 }
 
 /// Which way bytes reach the socket.
@@ -316,6 +319,12 @@ impl ConnectionMetrics {
             self.publish_to_socket.record(now.saturating_sub(published));
         }
     }
+}
+
+/// What the node counts of requests that it refuses for who sent them.
+#[must_use]
+pub fn auth() -> AuthMetrics {
+    AuthMetrics::of(|reason| counter!(AUTH_REFUSED, "reason" => reason))
 }
 
 /// What the node as a whole shows.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![allow(unreachable_pub)] // one binary: every module's items are for the others
 
+mod auth;
 mod bad_input;
 mod broker_contract;
 mod catch_up;

@@ -5,12 +5,16 @@
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
+use shared::auth::AuthError;
+
 use crate::PublishError;
 
 const PUBLISHES: &str = "sse_publisher_publishes_total";
+const LIMITED: &str = "sse_publisher_limited_total";
 const CANCELS: &str = "sse_publisher_cancels_total";
 const ANSWERS: &str = "sse_publisher_answers";
 const ANSWERS_ENDED: &str = "sse_publisher_answers_ended_total";
+const AUTH_REFUSED: &str = "sse_publisher_auth_refused_total";
 const REDIS_UP: &str = "sse_publisher_redis_up";
 
 /// What became of one publish, or of one cancellation; the `result` label.
@@ -53,10 +57,21 @@ impl Outcome {
     }
 }
 
+/// Which limit a request passed; the `limit` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// Its key publishes too many events in the time (429).
+    Rate,
+    /// It has too much in it (413).
+    Size,
+}
+
 /// Counters of publishes, looked up once.
 pub struct Metrics {
     durable: [Counter; 5],
     ephemeral: [Counter; 5],
+    rate: Counter,
+    size: Counter,
 }
 
 impl Metrics {
@@ -68,7 +83,22 @@ impl Metrics {
             PUBLISHES,
             "Events asked to be published, a channel each, by kind (durable, ephemeral) and result (ok, duplicate, refused, unavailable, rejected)"
         );
-        Self { durable: counters("durable"), ephemeral: counters("ephemeral") }
+        describe_counter!(LIMITED, "Publishes that were refused for a limit, by limit (rate, size)");
+        let limited = |limit: &'static str| {
+            let counter = counter!(LIMITED, "limit" => limit);
+            counter.increment(0);
+            counter
+        };
+        let (rate, size) = (limited("rate"), limited("size"));
+        Self { durable: counters("durable"), ephemeral: counters("ephemeral"), rate, size }
+    }
+
+    /// Counts what was refused for a limit.
+    pub fn limited(&self, limit: Limited) {
+        match limit {
+            Limited::Rate => self.rate.increment(1),
+            Limited::Size => self.size.increment(1),
+        }
     }
 
     /// Counts one publish. A request too broken to say what it wanted counts as durable, the default.
@@ -219,6 +249,41 @@ pub struct OpenAnswer(Gauge);
 impl Drop for OpenAnswer {
     fn drop(&mut self) {
         self.0.decrement(1.0);
+    }
+}
+
+/// Requests that were refused for who sent them, looked up once. What it is called is up to the process.
+pub struct AuthMetrics([Counter; AuthError::REASONS.len()]);
+
+impl AuthMetrics {
+    /// Describes and registers all of them, under the publisher's name. Install the recorder before.
+    #[must_use]
+    pub fn new() -> Self {
+        describe_counter!(AUTH_REFUSED, "Requests refused for their token or for want of one, by reason");
+        Self::of(|reason| counter!(AUTH_REFUSED, "reason" => reason))
+    }
+
+    /// A counter for each of [`AuthError::REASONS`].
+    pub fn of(counter: impl Fn(&'static str) -> Counter) -> Self {
+        Self(AuthError::REASONS.map(|reason| {
+            let counter = counter(reason);
+            counter.increment(0);
+            counter
+        }))
+    }
+
+    /// Counts one.
+    pub fn count(&self, error: AuthError) {
+        let place = AuthError::REASONS.iter().position(|reason| *reason == error.as_str());
+        if let Some(counter) = place.and_then(|place| self.0.get(place)) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Default for AuthMetrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -16,6 +16,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
+use shared::auth::{self, LoadError, Verifier};
 use shared::net::{describe, max_sockets};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -24,8 +25,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Drain, resolve};
 use crate::health::{Health, watch};
-use crate::http::not_found;
+use crate::http::auth::{Auth, authenticate};
 use crate::http::problem::Problem;
+use crate::http::{not_found, tell_client};
+use crate::metrics::AuthMetrics;
 use crate::producers::{LAST_WORDS, Producers, Seams};
 use crate::server::{ServerSettings, bind, serve};
 use crate::{Configured, ConnectError, Publisher, operator};
@@ -57,6 +60,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// Keys that verify tokens cannot be had.
+    #[error(transparent)]
+    Auth(#[from] LoadError),
     /// No Redis to work with.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -65,24 +71,26 @@ pub enum ServeError {
 /// A service whose ports are bound and which serves nothing yet.
 pub struct Service {
     config: Config,
+    verifier: Arc<Verifier>,
     public: TcpListener,
     admin: TcpListener,
 }
 
 impl Service {
-    /// Binds both ports. `config` has been checked.
+    /// Reads the files of keys and binds both ports. `config` has been checked.
     ///
     /// # Errors
-    /// [`ServeError::Listen`] and [`ServeError::Address`].
+    /// [`ServeError::Auth`], [`ServeError::Listen`] and [`ServeError::Address`].
     pub fn bind(config: Config) -> Result<Self, ServeError> {
+        let verifier = Arc::new(Verifier::load(&config.auth)?);
         let public = listen(&config.listen, "--listen")?;
         let loopback = public.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        if !loopback && !config.insecure {
+        if !loopback && !config.insecure && !config.auth.is_set() {
             // A name that was loopback when the settings were checked, and is not any more.
             return Err(ServeError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
         }
         let admin = listen(&config.admin_listen, "--admin-listen")?;
-        Ok(Self { config, public, admin })
+        Ok(Self { config, verifier, public, admin })
     }
 
     /// Connects to Redis, hands the greeting to `say`, and serves until a signal. `Ok` after a signal, even if the deadline
@@ -91,7 +99,7 @@ impl Service {
     /// # Errors
     /// [`ServeError`].
     pub async fn run(self, prometheus: PrometheusHandle, say: impl FnOnce(&str)) -> Result<(), ServeError> {
-        let Self { config, public, admin } = self;
+        let Self { config, verifier, public, admin } = self;
         let system = |what| move |source| ServeError::System { what, source };
         let mut signals = Signals::install().map_err(system("catch signals"))?;
         let address = |listener: &TcpListener| listener.local_addr().map_err(system("tell a port"));
@@ -112,10 +120,12 @@ impl Service {
             ServerSettings { write_timeout: config.limits.write_timeout, max_sockets: max_sockets(RESERVED_FILES) };
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let producers = producers(&config, &publisher)?;
-        let router = router(&config, &publisher, &producers);
+        let auth = Auth::new(verifier.clone(), AuthMetrics::new(), |_| false);
+        let router = router(&config, &publisher, &producers, auth);
         let served = serve(listener, router, settings, connections.clone(), stop.clone());
         let figures = producers.figures(stop.clone());
         health.start();
+        verifier.tell();
         say(&greeting(public_address, admin_address, publisher.client().address(), producers.answers()));
 
         let life = async {
@@ -127,7 +137,7 @@ impl Service {
         // The second never ends: connections go on while `life` waits for them.
         tokio::select! {
             () = life => {}
-            _ = async { tokio::join!(served, figures, watch(&health, &publisher)) } => {}
+            _ = async { tokio::join!(served, figures, watch(&health, &publisher), auth::watch(verifier)) } => {}
         }
         Ok(())
     }
@@ -176,13 +186,15 @@ fn producers(config: &Config, publisher: &Publisher) -> Result<Producers, ServeE
         .map_err(|reason| ServeError::Address(format!("chat.upstream: {reason}")))
 }
 
-fn router(config: &Config, publisher: &Publisher, producers: &Producers) -> Router {
+fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: Arc<Auth>) -> Router {
     let publisher = Arc::new(publisher.clone());
     let publish = Configured::new(publisher.clone(), config.channels.clone());
     let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher, config.limits.of_routes());
     // The deadline is for heads: a stream goes on behind its own.
     routes
         .merge(producers.router(config.limits.max_url))
+        .layer(from_fn_with_state(auth, authenticate))
+        .layer(from_fn_with_state(Arc::new(config.limits.proxies()), tell_client))
         .fallback(not_found)
         .layer(from_fn_with_state(config.limits.request_timeout, deadline))
 }

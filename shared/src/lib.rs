@@ -12,11 +12,13 @@
 //! | [`keys`] | names in Redis, and which partition a channel belongs to |
 //! | [`redis`] | settings, connections, the function library, and a message's bytes |
 //! | [`net`] | sockets to listen on and to accept: bound, timed, closed without taking an answer away |
+//! | [`auth`] | tokens and the operator key: who may read and publish what |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
 //!
 //! Only [`redis`] and [`net`] open sockets, and only when asked to.
 
+pub mod auth;
 pub mod channel;
 pub mod config;
 pub mod continuity;

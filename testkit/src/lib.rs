@@ -11,12 +11,14 @@ mod patience;
 mod ports;
 mod proxy;
 mod redis;
+mod tokens;
 
 pub use binary::binary;
 pub use patience::{PATIENCE, eventually, eventually_within, soon};
 pub use ports::free_ports;
 pub use proxy::Proxy;
 pub use redis::{RedisServer, RedisServerBuilder};
+pub use tokens::TokenKey;
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! From settings to the limits on connections.
+//! From settings to the limits on connections and publishes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use shared::net::Proxies;
 
 use crate::broker::leases::Leases;
+use crate::broker::past::PastLimits;
 use crate::broker::redis::leases::{Registry, Releases};
 use crate::config::Config;
 use crate::connection::{Addresses, Gate};
@@ -42,11 +43,34 @@ pub(super) fn admission(
     let admission = Admission {
         gate,
         addresses,
-        // They were checked with the settings.
-        proxies: Proxies::parse(&limits.trusted_proxies, limits.forwarded_header).unwrap_or_default(),
+        proxies: proxies(config),
         connects: rate.map(|rate| Connects::new(rate, limits.max_connections)),
         leases,
         metrics: metrics.clone(),
     };
     (admission, keeping)
+}
+
+/// Whose word on a client's address is taken. It was checked with the settings.
+pub(super) fn proxies(config: &Config) -> Proxies {
+    Proxies::parse(&config.limits.trusted_proxies, config.limits.forwarded_header).unwrap_or_default()
+}
+
+/// Bounds on what is published here.
+pub(super) fn publish(config: &Config) -> publisher::http::Limits {
+    let limits = &config.limits;
+    publisher::http::Limits {
+        max_data: limits.max_data,
+        max_channels: limits.max_channels,
+        max_event_name: limits.max_event_name,
+        max_batch: limits.max_batch,
+        max_url: limits.max_url,
+        publish_rate: limits.publish_rate,
+        publish_burst: limits.publish_burst,
+    }
+}
+
+/// How much of a channel is read at once.
+pub(super) fn past(config: &Config) -> PastLimits {
+    PastLimits { events: config.replay.events, bytes: config.replay.bytes }
 }

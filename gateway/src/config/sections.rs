@@ -38,9 +38,9 @@ pub struct Limits {
     #[serde(with = "duration")]
     pub head_timeout: Duration,
     /// Events that one key may publish a second, on the embedded broker; 0: any number.
-    pub publish_rate: usize,
+    pub publish_rate: u32,
     /// Of these, how many at once.
-    pub publish_burst: usize,
+    pub publish_burst: u32,
     /// Channels of one connection, and of one publish.
     pub max_channels: usize,
     /// Bytes of path and query.

@@ -7,11 +7,12 @@ use serde_json::Value;
 use super::*;
 
 mod broker;
+mod texts;
 
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 44] = [
+const RANGES: [Range; 45] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -56,6 +57,7 @@ const RANGES: [Range; 44] = [
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),
     ("embedded.max_keys", ["1", "100000000"], [Some("0"), Some("100000001")], &[]),
+    ("auth.leeway", ["0s", "5m"], [None, Some("5m 1ms")], &[]),
     ("chat.batch", ["10ms", "1s"], [Some("9ms"), Some("1s 1ms")], &[]),
     ("chat.stall", ["1s", "5m"], [Some("999ms"), Some("5m 1ms")], &[]),
     ("chat.max_time", ["1s", "20m"], [Some("999ms"), Some("20m 1ms")], &[]),
@@ -154,7 +156,7 @@ fn a_port_beyond_loopback_has_to_be_meant() {
     for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
         let expected = format!(
             "SSE_GATEWAY__LISTEN: invalid value for \"listen\": {listen} lets everybody who reaches it read and publish, since there \
-             is no authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_GATEWAY__INSECURE=true)"
+             is no authentication; set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_GATEWAY__INSECURE=true)"
         );
         assert_eq!(by_env(&[("listen", listen)]), Err(expected));
         assert!(by_env(&[("listen", listen), ("insecure", "true")]).is_ok_and(|config| !config.is_loopback()));
@@ -177,57 +179,6 @@ fn addresses_that_are_none() {
             // One problem: that it is not loopback either would only confuse.
             assert_eq!(reason(key, value), format!("\"{value}\" is no address such as 127.0.0.1:8080: {why}"), "{key}");
         }
-    }
-}
-
-#[test]
-fn names_of_nodes() {
-    let longest = "n".repeat(64);
-    for node in ["a", "gw-1.eu_west", &longest] {
-        assert_eq!(by_env(&[("node", node)]).unwrap().node.as_deref(), Some(node));
-    }
-    for node in ["a b", "a/b", "노드", &"n".repeat(65)] {
-        assert_eq!(reason("node", node), "a node's name is 1 to 64 of A-Z a-z 0-9 - _ .");
-    }
-    assert_eq!(by_env(&[("node", "")]).unwrap().node, None, "empty text is no name");
-}
-
-#[test]
-fn heartbeat_events() {
-    let longest = "e".repeat(256);
-    for event in ["ping", "하트비트", "sse", &longest] {
-        assert_eq!(by_env(&[("heartbeat_event", event)]).unwrap().heartbeat_event.as_deref(), Some(event));
-    }
-    assert_eq!(reason("heartbeat_event", "sse.ping"), "event names beginning sse. are the gateway's own signals");
-    for event in ["a\nb", "a\rdata: forged", "a\0", "\u{7f}", &"e".repeat(257)] {
-        assert_eq!(reason("heartbeat_event", event), "an event's name is 1 to 256 bytes without control characters");
-    }
-    let empty = Config { heartbeat_event: Some(String::new()), ..Config::default() };
-    assert_eq!(
-        empty.check().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["invalid value for \"heartbeat_event\": an event's name is 1 to 256 bytes without control characters"]
-    );
-}
-
-#[test]
-fn origins() {
-    let origins = |text| by_env(&[("cors.allowed_origins", text)]).map(|config| config.cors.allowed_origins);
-    assert_eq!(
-        origins("https://a.example, http://localhost:5173").unwrap(),
-        ["https://a.example", "http://localhost:5173"]
-    );
-    assert_eq!(origins("*").unwrap(), ["*"]);
-    assert!(origins("").unwrap().is_empty());
-    for (given, told) in [
-        ("https://a.example/", "https://a.example/"),
-        ("a.example", "a.example"),
-        ("https://a.example,*", "*"),
-        ("*,https://a.example", "*"),
-    ] {
-        let expected = format!(
-            "\"{told}\" is not an origin such as https://app.example.com (\"*\" stands for all, and stands alone)"
-        );
-        assert_eq!(reason("cors.allowed_origins", given), expected);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
+use shared::auth::Access;
 use shared::net::{ClientAddress, PeerAddress, Proxies};
 use tokio::time::Instant;
 
@@ -33,15 +34,19 @@ pub struct Admission {
 pub(super) struct Caller {
     /// Where it comes from; only where somebody wants to know.
     address: Option<ClientAddress>,
-    /// Who it is shown to be.
-    user: Option<Arc<str>>,
+    /// Who it is, by its token; only where somebody wants to know.
+    user: Option<String>,
 }
 
 impl Caller {
-    pub(super) fn of(request: &Request, admission: &Admission) -> Self {
+    pub(super) fn of(request: &Request, access: &Access, admission: &Admission) -> Self {
         let peer = request.extensions().get::<PeerAddress>().filter(|_| admission.addresses.is_some());
         let address = peer.map(|peer| admission.proxies.client(peer.0, request.headers()));
-        Self { address, user: None }
+        let user = match access {
+            Access::Token(token) if admission.leases.is_some() => token.subject.clone(),
+            Access::Token(_) | Access::Open | Access::Operator => None,
+        };
+        Self { address, user }
     }
 }
 

@@ -39,6 +39,11 @@ impl Cors {
         Ok(if origins.is_empty() { Self::Closed } else { Self::Origins(origins) })
     }
 
+    /// Whether pages of `origin` may send credentials along. Where everybody may read, nobody may that.
+    pub(super) fn allows_credentials(&self, origin: &HeaderValue) -> bool {
+        matches!(self, Self::Origins(origins) if origins.contains(origin))
+    }
+
     pub(super) fn layer(&self) -> CorsLayer {
         let layer = match self {
             Self::Closed => return CorsLayer::new(),

@@ -13,6 +13,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, StatusCode};
 use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
+use shared::auth::Access;
 use shared::channel::Channel;
 use shared::event::MAX_RETRY;
 use shared::event_stream::{self, encode};
@@ -32,15 +33,19 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// First event of `/api/sse/connect`.
 const CONNECTED: Greeting = Greeting { event: "connect", data: "연결되었습니다" };
 
-/// `GET /events?channel=a&channel=b`
+/// `GET /events?channel=a&channel=b`; without a channel, the user's own. Whether channels may be read is known before a cursor
+/// is looked at: here and below.
 pub(super) async fn by_query(
     State(node): State<Arc<Node>>,
     Extension(way): Extension<Way>,
+    Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let channels = params::channels_of_query(query, &node.limits).inspect_err(|problem| count(&node, problem))?;
-    let (wanted, caller) = (wanted(request.headers(), query, &node)?, Caller::of(&request, &node.admission));
+    let channels =
+        params::channels_of_query(query, &access, &node.limits).inspect_err(|problem| count(&node, problem))?;
+    let wanted = wanted(request.headers(), query, &node)?;
+    let caller = Caller::of(&request, &access, &node.admission);
     Ok(open(&node, &way, &channels, &wanted, caller).await)
 }
 
@@ -48,15 +53,18 @@ pub(super) async fn by_query(
 pub(super) async fn by_body(
     State(node): State<Arc<Node>>,
     Extension(way): Extension<Way>,
+    Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wanted = wanted(request.headers(), request.uri().query().unwrap_or_default(), &node)?;
-    let caller = Caller::of(&request, &node.admission);
-    if !has_media_type(request.headers(), "application/json") {
+    let caller = Caller::of(&request, &access, &node.admission);
+    let (head, body) = request.into_parts();
+    if !has_media_type(&head.headers, "application/json") {
         return Err(Problem::unsupported_type("application/json", "the channels come as application/json"));
     }
-    let body = read_body(request.into_body(), "body", params::max_body(&node.limits)).await?;
-    let channels = params::channels_of_body(&body, &node.limits).inspect_err(|problem| count(&node, problem))?;
+    let body = read_body(body, "body", params::max_body(&node.limits)).await?;
+    let channels =
+        params::channels_of_body(&body, &access, &node.limits).inspect_err(|problem| count(&node, problem))?;
+    let wanted = wanted(&head.headers, head.uri.query().unwrap_or_default(), &node)?;
     Ok(open(&node, &way, &channels, &wanted, caller).await)
 }
 
@@ -64,12 +72,13 @@ pub(super) async fn by_body(
 pub(super) async fn connect(
     State(node): State<Arc<Node>>,
     Extension(way): Extension<Way>,
+    Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let channel = params::channel_of_user(query)?;
+    let channel = params::channel_of_user(query, &access)?;
     let wanted = connection::Request { greeting: Some(CONNECTED), ..wanted(request.headers(), query, &node)? };
-    Ok(open(&node, &way, &[channel], &wanted, Caller::of(&request, &node.admission)).await)
+    Ok(open(&node, &way, &[channel], &wanted, Caller::of(&request, &access, &node.admission)).await)
 }
 
 /// The header wins over the query: a browser that comes back repeats its first URL.

@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod admission;
+mod auth;
 mod connects;
 mod cors;
 mod demo;
@@ -18,10 +19,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
+use publisher::http::auth::{Auth, authenticate};
 use publisher::http::problem::Problem;
 use publisher::http::{method_not_allowed, not_found, url_limit};
 
 pub use self::admission::Admission;
+pub use self::auth::auth;
 pub use self::connects::Connects;
 pub use self::cors::Cors;
 use crate::connection::ConnectionSettings;
@@ -73,18 +76,20 @@ pub fn is_stream(path: &str) -> bool {
     STREAMS.contains(&path)
 }
 
-/// The public port. `publish` are routes that somebody else serves; `demo` adds the pages at `/` and `/demo/`.
-pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Router {
+/// The public port. `publish` are routes that somebody else serves; `demo` adds the pages at `/` and `/demo/`, which everybody
+/// may see. `auth` says who may have the rest.
+pub fn router(node: Arc<Node>, publish: Router, auth: Arc<Auth>, cors: &Cors, demo: bool) -> Router {
     let Limits { max_url, request_timeout, .. } = node.limits;
-    let mut streams = Router::new()
+    let streams = Router::new()
         .route(STREAMS[0], get(events::by_query).post(events::by_body))
-        .route(STREAMS[1], get(events::connect));
+        .route(STREAMS[1], get(events::connect))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(node.clone());
+    let mut router = publish.merge(streams).layer(from_fn_with_state(auth, authenticate));
     if demo {
-        streams = streams.merge(demo::router());
+        router = router.merge(demo::router().method_not_allowed_fallback(method_not_allowed).with_state(node));
     }
-    let streams = streams.method_not_allowed_fallback(method_not_allowed).with_state(node);
-    publish
-        .merge(streams)
+    router
         .fallback(not_found)
         .layer(from_fn_with_state(request_timeout, deadline))
         .layer(from_fn_with_state(max_url, url_limit))

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use publisher::http::auth::may_read;
 use publisher::http::problem::Problem;
 use publisher::http::query;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use shared::auth::Access;
 use shared::channel::Channel;
 
 use super::Limits;
@@ -20,17 +22,20 @@ pub(super) fn max_body(limits: &Limits) -> usize {
     limits.max_channels * shared::channel::MAX_CHANNEL_BYTES * 6 + 1_024
 }
 
-/// Channels in the order they were named, each once; at least one.
-pub(super) fn channels_of_query(query: &str, limits: &Limits) -> Result<Vec<Channel>, Problem> {
+/// Channels in the order they were named, each once; at least one, and all of them such that `access` has them.
+pub(super) fn channels_of_query(query: &str, access: &Access, limits: &Limits) -> Result<Vec<Channel>, Problem> {
     let named = query::all(query.as_bytes(), "channel")?;
     if named.is_empty() {
+        if let Some(own) = access.user_channel() {
+            return Ok(vec![own.clone()]);
+        }
         return Err(Problem::missing("channel", "say which channel to read: /events?channel=user:42"));
     }
-    channels(named.iter().map(String::as_str), "channel", |_| "channel".into(), limits)
+    channels(named.iter().map(String::as_str), "channel", |_| "channel".into(), access, limits)
 }
 
 /// The channels of a body `{"channels": [...]}`.
-pub(super) fn channels_of_body(body: &[u8], limits: &Limits) -> Result<Vec<Channel>, Problem> {
+pub(super) fn channels_of_body(body: &[u8], access: &Access, limits: &Limits) -> Result<Vec<Channel>, Problem> {
     let Members(members) = serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
     if let Some((key, _)) = members.iter().find(|(key, _)| key != "channels") {
         return Err(Problem::unknown_key(key, "unknown key, this body has only channels"));
@@ -44,15 +49,20 @@ pub(super) fn channels_of_body(body: &[u8], limits: &Limits) -> Result<Vec<Chann
     };
     let names: Option<Vec<&str>> = named.iter().map(Value::as_str).collect();
     let names = names.ok_or_else(|| Problem::wrong_type("channels", wanted))?;
-    channels(names.into_iter(), "channels", |i| format!("channels[{i}]").into(), limits)
+    channels(names.into_iter(), "channels", |i| format!("channels[{i}]").into(), access, limits)
 }
 
-/// The channel of one user, by `userId`.
-pub(super) fn channel_of_user(query: &str) -> Result<Channel, Problem> {
+/// The channel of one user, by `userId`, or by the token.
+pub(super) fn channel_of_user(query: &str, access: &Access) -> Result<Channel, Problem> {
     let [Some(user)] = query::values(query.as_bytes(), ["userId"])? else {
+        if let Some(own) = access.user_channel() {
+            return Ok(own.clone());
+        }
         return Err(Problem::missing("userId", "say whose events to read: /api/sse/connect?userId=42"));
     };
-    Channel::user(&user).map_err(|error| Problem::channel("userId", error))
+    let channel = Channel::user(&user).map_err(|error| Problem::channel("userId", error))?;
+    may_read(access, &channel, "userId")?;
+    Ok(channel)
 }
 
 /// Names under which clients that cannot set a header send what they have; the first that is there counts.
@@ -123,15 +133,14 @@ fn channels<'a>(
     names: impl Iterator<Item = &'a str>,
     list: &'static str,
     field: impl Fn(usize) -> Cow<'static, str>,
+    access: &Access,
     limits: &Limits,
 ) -> Result<Vec<Channel>, Problem> {
     let mut seen = HashSet::new();
     let mut channels = Vec::new();
     for (i, name) in names.enumerate() {
         let channel = Channel::parse(name).map_err(|error| Problem::channel(field(i), error))?;
-        if channel.is_reserved() {
-            return Err(Problem::not_granted(field(i)));
-        }
+        may_read(access, &channel, field(i))?;
         if !seen.insert(channel.clone()) {
             continue;
         }
@@ -168,21 +177,21 @@ mod tests {
     #[test]
     fn query() {
         assert_eq!(
-            names(channels_of_query("channel=user%3A42&x=1&channel=b&channel=b&channel=b", &LIMITS)),
+            names(channels_of_query("channel=user%3A42&x=1&channel=b&channel=b&channel=b", &Access::Open, &LIMITS)),
             ["user:42", "b"]
         );
-        assert_eq!(refused(channels_of_query("chanel=a", &LIMITS))["field"], "channel");
-        assert_eq!(refused(channels_of_query("channel=a%20b", &LIMITS))["status"], 400);
-        let many = refused(channels_of_query("channel=a&channel=b&channel=c&channel=d", &LIMITS));
+        assert_eq!(refused(channels_of_query("chanel=a", &Access::Open, &LIMITS))["field"], "channel");
+        assert_eq!(refused(channels_of_query("channel=a%20b", &Access::Open, &LIMITS))["status"], 400);
+        let many = refused(channels_of_query("channel=a&channel=b&channel=c&channel=d", &Access::Open, &LIMITS));
         assert_eq!((&many["field"], &many["limit"]), (&"channel".into(), &3.into()));
-        let long = refused(channels_of_query(&format!("channel={}", "x".repeat(257)), &LIMITS));
+        let long = refused(channels_of_query(&format!("channel={}", "x".repeat(257)), &Access::Open, &LIMITS));
         assert_eq!((&long["status"], &long["limit"]), (&400.into(), &256.into()));
-        assert_eq!(refused(channels_of_query("channel=sse.control", &LIMITS))["status"], 403);
+        assert_eq!(refused(channels_of_query("channel=sse.control", &Access::Open, &LIMITS))["status"], 403);
     }
 
     #[test]
     fn body() {
-        assert_eq!(names(channels_of_body(br#"{"channels":["a","b","a"]}"#, &LIMITS)), ["a", "b"]);
+        assert_eq!(names(channels_of_body(br#"{"channels":["a","b","a"]}"#, &Access::Open, &LIMITS)), ["a", "b"]);
         for (body, status, field) in [
             (r#"{"channels":[]}"#, 400, "channels"),
             (r#"{"channels":"a"}"#, 400, "channels"),
@@ -196,18 +205,18 @@ mod tests {
             ("{", 400, "body"),
             ("", 400, "body"),
         ] {
-            let problem = refused(channels_of_body(body.as_bytes(), &LIMITS));
+            let problem = refused(channels_of_body(body.as_bytes(), &Access::Open, &LIMITS));
             assert_eq!((&problem["status"], &problem["field"]), (&status.into(), &field.into()), "{body}");
         }
     }
 
     #[test]
     fn user_and_format() {
-        assert_eq!(channel_of_user("userId=42").unwrap().as_str(), "user:42");
-        assert_eq!(refused(channel_of_user("user=42"))["field"], "userId");
-        assert_eq!(refused(channel_of_user("userId="))["field"], "userId");
-        assert_eq!(refused(channel_of_user("userId=1&userId=2"))["field"], "userId");
-        assert_eq!(refused(channel_of_user("userId=%C7%D1"))["field"], "userId");
+        assert_eq!(channel_of_user("userId=42", &Access::Open).unwrap().as_str(), "user:42");
+        assert_eq!(refused(channel_of_user("user=42", &Access::Open))["field"], "userId");
+        assert_eq!(refused(channel_of_user("userId=", &Access::Open))["field"], "userId");
+        assert_eq!(refused(channel_of_user("userId=1&userId=2", &Access::Open))["field"], "userId");
+        assert_eq!(refused(channel_of_user("userId=%C7%D1", &Access::Open))["field"], "userId");
         assert_eq!(request("channel=a", &LIMITS).unwrap(), Request::default());
         assert_eq!(request("format=json", &LIMITS).unwrap().format, Format::Json);
         assert_eq!(refused(request("format=xml", &LIMITS))["field"], "format");

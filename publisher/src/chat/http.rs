@@ -8,14 +8,16 @@ use ::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
+use shared::auth::Access;
 use shared::channel::Channel;
 use tokio::sync::Semaphore;
 
 use super::request::{self, Asked};
 use super::{AskError, Chat, stream};
 use crate::PublishError;
+use crate::http::auth::{may_publish, may_publish_all};
 use crate::http::problem::Problem;
 use crate::http::{DEFAULT_MAX_URL, has_media_type, method_not_allowed, read_body, url_limit};
 
@@ -54,7 +56,11 @@ pub fn router(chat: Arc<Chat>) -> Router {
         .layer(axum::middleware::from_fn_with_state(DEFAULT_MAX_URL, url_limit))
 }
 
-async fn ask(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+async fn ask(
+    State(service): State<Arc<Service>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     if !has_media_type(&head.headers, JSON) {
         return Err(Problem::unsupported_type(JSON, "a question comes as application/json"));
@@ -64,6 +70,10 @@ async fn ask(State(service): State<Arc<Service>>, request: Request) -> Result<Re
         let _place = service.bodies.acquire().await;
         request::read(&read_body(body, "body", MAX_BODY).await?)?
     };
+    match &channel {
+        Some(channel) => may_publish(&access, channel, "channel")?,
+        None => may_publish_all(&access, &service.chat.settings.prefix)?,
+    }
     let (sender, blocks) = if wants_json(&head.headers) {
         (None, None)
     } else {

@@ -26,7 +26,7 @@ pub(super) struct Flags {
     /// Operator port: /livez, /readyz, /metrics [default: 127.0.0.1:9091]
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<String>,
-    /// Allow an address beyond loopback without authentication: whoever reaches it may publish
+    /// Allow an address beyond loopback without auth being set: whoever reaches it may publish
     #[arg(long)]
     insecure: bool,
     #[command(flatten)]
@@ -56,7 +56,10 @@ pub(super) fn serve(sources: &Sources) -> Result<u8, Failure> {
     telemetry::init_logs(&config.telemetry.filter, config.telemetry.format).map_err(Failure::usage)?;
     raise_open_files();
     let prometheus = telemetry::install_metrics(&[]).map_err(Failure::run)?;
-    let service = Service::bind(config).map_err(Failure::run)?;
+    let service = Service::bind(config).map_err(|error| match error {
+        ServeError::Auth(error) => Failure::usage(error),
+        error => Failure::run(error),
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))?;
     let result = runtime.block_on(service.run(prometheus, output::say));

@@ -9,11 +9,12 @@ use super::*;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 18] = [
+const RANGES: [Range; 21] = [
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
+    ("auth.leeway", ["0s", "5m"], [None, Some("5m 1ms")], &[]),
     ("chat.batch", ["10ms", "1s"], [Some("9ms"), Some("1s 1ms")], &[]),
     ("chat.stall", ["1s", "5m"], [Some("999ms"), Some("5m 1ms")], &[]),
     ("chat.max_time", ["1s", "20m"], [Some("999ms"), Some("20m 1ms")], &[]),
@@ -24,6 +25,8 @@ const RANGES: [Range; 18] = [
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
     ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
     ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("limits.publish_rate", ["0", "1000000"], [None, Some("1000001")], &[]),
+    ("limits.publish_burst", ["1", "1000000"], [Some("0"), Some("1000001")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[]),
     ("limits.request_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("redis.command_timeout", "500ms")]),
     ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),
@@ -116,6 +119,7 @@ fn a_port_beyond_loopback_has_to_be_meant() {
         );
         assert_eq!(by_env(&[("listen", listen)]), Err(expected));
         assert!(by_env(&[("listen", listen), ("insecure", "true")]).is_ok());
+        assert!(by_env(&[("listen", listen), ("auth.jwks_file", "x")]).is_ok());
     }
     for listen in ["127.0.0.1:0", "127.1.2.3:80", "[::1]:8090", "localhost:8090"] {
         assert!(by_env(&[("listen", listen)]).is_ok(), "{listen}");

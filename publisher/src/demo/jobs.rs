@@ -7,18 +7,20 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{StatusCode, Uri};
 use http_body::Body as _;
 use serde::Serialize;
+use shared::auth::Access;
 use shared::channel::Channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::job::Job;
+use crate::http::auth::may_publish_all;
 use crate::http::problem::Problem;
 use crate::http::{method_not_allowed, query, read_body};
 use crate::random::hex_128;
@@ -28,6 +30,8 @@ use crate::{Cancel, Publish};
 pub const MAX_JOB_BYTES: usize = 8 << 20;
 /// Jobs at a time, those whose text is still on its way included.
 pub const MAX_JOBS: usize = 8;
+/// Begins the names of the jobs' channels.
+const PREFIX: &str = "job:";
 /// Longest name of a file, in bytes: what file systems allow.
 const MAX_NAME_BYTES: usize = 255;
 /// When to come back while there are [`MAX_JOBS`], in seconds: about half of what a job takes.
@@ -118,7 +122,12 @@ async fn limits() -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Limits { max_bytes: MAX_JOB_BYTES })).into_response()
 }
 
-async fn begin(State(demo): State<Arc<Demo>>, request: Request) -> Result<Response, Problem> {
+async fn begin(
+    State(demo): State<Arc<Demo>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<Response, Problem> {
+    may_publish_all(&access, PREFIX)?;
     let (head, body) = request.into_parts();
     let name = name(&head.uri)?;
     // Too large is too large, whether there is a place or not.
@@ -180,7 +189,7 @@ fn new_channel() -> Result<Channel, Problem> {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no-name", "no name for a channel").detail(reason)
     };
     let bits = hex_128().map_err(|error| no_name(format!("the system has no random bits: {error}").into()))?;
-    Channel::parse(&format!("job:{bits}")).map_err(|error| no_name(error.to_string().into()))
+    Channel::parse(&format!("{PREFIX}{bits}")).map_err(|error| no_name(error.to_string().into()))
 }
 
 #[cfg(test)]

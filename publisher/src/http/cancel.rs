@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::{Extension, Json};
 use serde::Serialize;
+use shared::auth::Access;
 use shared::channel::Channel;
 
 use super::problem::Problem;
@@ -36,10 +37,11 @@ pub(super) struct Cancelled {
 
 pub(super) async fn cancel(
     State(canceller): State<Arc<Canceller>>,
+    Extension(access): Extension<Access>,
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Cancelled>, Problem> {
-    let channel = match checked(path, request).await {
+    let channel = match checked(path, &access, request).await {
         Ok(channel) => channel,
         Err(problem) => {
             canceller.metrics.count(Outcome::Refused);
@@ -51,8 +53,12 @@ pub(super) async fn cancel(
     Ok(Json(Cancelled { receivers: result? }))
 }
 
-async fn checked(path: Result<Path<String>, PathRejection>, request: Request) -> Result<Channel, Problem> {
-    let channel = check::channel_of_path(path)?;
+async fn checked(
+    path: Result<Path<String>, PathRejection>,
+    access: &Access,
+    request: Request,
+) -> Result<Channel, Problem> {
+    let channel = check::channel_of_path(path, access)?;
     body::read(request.into_body(), "body", MAX_BODY).await?;
     Ok(channel)
 }

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use serde_json::value::RawValue;
+use shared::auth::Access;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
 
 use super::Limits;
+use super::auth::{may_publish, may_read};
 use super::problem::Problem;
 use crate::event::{self, NameError};
 use crate::{MAX_ONCE_BYTES, Once, OnceError, Publication};
@@ -75,17 +77,20 @@ pub(crate) fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result
     Ok(channel)
 }
 
-/// The same, by its place in a path.
-pub(super) fn channel_of_path(path: Result<Path<String>, PathRejection>) -> Result<Channel, Problem> {
-    channel("channel", &name_of_path(path)?)
+/// The same, by its place in a path, where `access` may publish to it.
+pub(super) fn channel_of_path(path: Result<Path<String>, PathRejection>, access: &Access) -> Result<Channel, Problem> {
+    let channel = channel("channel", &name_of_path(path)?)?;
+    may_publish(access, &channel, "channel")?;
+    Ok(channel)
 }
 
-/// A channel that may be read.
-pub(super) fn readable_channel_of_path(path: Result<Path<String>, PathRejection>) -> Result<Channel, Problem> {
+/// A channel that `access` may read.
+pub(super) fn readable_channel_of_path(
+    path: Result<Path<String>, PathRejection>,
+    access: &Access,
+) -> Result<Channel, Problem> {
     let channel = Channel::parse(&name_of_path(path)?).map_err(|error| Problem::channel("channel", error))?;
-    if channel.is_reserved() {
-        return Err(Problem::not_granted("channel"));
-    }
+    may_read(access, &channel, "channel")?;
     Ok(channel)
 }
 

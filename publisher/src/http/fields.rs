@@ -27,7 +27,14 @@ pub(super) struct Order {
 pub(super) enum Target {
     One(Channel),
     /// At least one, each once, in the order given.
-    Many(Vec<Channel>),
+    Many(Vec<Wanted>),
+}
+
+/// One of several channels.
+pub(super) struct Wanted {
+    pub(super) channel: Channel,
+    /// Whether whoever asks may publish to it; else it is passed over, and its answer says so.
+    pub(super) granted: bool,
 }
 
 /// The values of the known keys, unread.
@@ -140,7 +147,10 @@ fn target(one: Option<&RawValue>, many: Option<&RawValue>, limits: &Limits) -> R
         }
         (None, None) => Err(Problem::missing("channel", "one of channel and channels is needed")),
         (Some(name), None) => Ok(Target::One(check::channel("channel", &name)?)),
-        (None, Some(names)) => channels(&names, limits.max_channels).map(Target::Many),
+        (None, Some(names)) => {
+            let wanted = |channel| Wanted { channel, granted: true };
+            Ok(Target::Many(channels(&names, limits.max_channels)?.into_iter().map(wanted).collect()))
+        }
     }
 }
 

@@ -7,15 +7,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{StatusCode, Uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use shared::auth::Access;
 use shared::cursor::Cursor;
 use shared::envelope::Payload;
 use shared::position::Position;
@@ -91,10 +92,11 @@ struct Erased<'a> {
 /// `GET /channels/{channel}/events`
 pub(super) async fn read(
     State(reader): State<Arc<Reader>>,
+    Extension(access): Extension<Access>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let channel = check::readable_channel_of_path(path)?;
+    let channel = check::readable_channel_of_path(path, &access)?;
     let (after, limit) = parameters(&uri)?;
     let room = reader.room.clone().acquire_many_owned(units(READ_BYTES)).await;
 
@@ -118,9 +120,10 @@ pub(super) async fn read(
 /// `DELETE /channels/{channel}`
 pub(super) async fn erase(
     State(reader): State<Arc<Reader>>,
+    Extension(access): Extension<Access>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let channel = check::channel_of_path(path)?;
+    let channel = check::channel_of_path(path, &access)?;
     let erased = reader.channels.erase(&channel).await?;
     Ok(Json(Erased { channel: channel.as_str(), erased }).into_response())
 }

@@ -6,6 +6,7 @@
 //! /channels/{channel}/cancel`, which tells its producer to stop. It must not know which broker carries a publication out,
 //! open a socket, or answer for paths that are not its own.
 
+pub mod auth;
 mod batch;
 mod body;
 mod cancel;
@@ -16,6 +17,7 @@ mod notify;
 pub mod problem;
 mod publish;
 pub mod query;
+mod rate;
 mod raw;
 mod room;
 mod service;
@@ -32,6 +34,7 @@ use http::StatusCode;
 pub use self::body::{has_media_type, read as read_body};
 pub(crate) use self::check::channel;
 use self::problem::Problem;
+pub use self::rate::tell_client;
 use self::service::Service;
 use crate::metrics::{CancelMetrics, Metrics};
 use crate::{Cancel, Channels, Publish};
@@ -46,7 +49,7 @@ pub const DEFAULT_MAX_EVENT_NAME: usize = 256;
 /// Most lines of one batch: what a broker takes in well under a client's usual time limit.
 pub const DEFAULT_MAX_BATCH: usize = 1_000;
 /// Events that one key may publish at once, where it may publish so many a second: two full batches.
-pub const DEFAULT_PUBLISH_BURST: usize = 2_000;
+pub const DEFAULT_PUBLISH_BURST: u32 = 2_000;
 /// Longest URL (path and query), in bytes: what proxies in front commonly let through.
 pub const DEFAULT_MAX_URL: usize = 8_192;
 
@@ -63,6 +66,10 @@ pub struct Limits {
     pub max_batch: usize,
     /// Bytes of path and query.
     pub max_url: usize,
+    /// Events a second that one key may publish, one for each channel; 0: any number.
+    pub publish_rate: u32,
+    /// How many of these at once.
+    pub publish_burst: u32,
 }
 
 impl Default for Limits {
@@ -73,6 +80,8 @@ impl Default for Limits {
             max_event_name: DEFAULT_MAX_EVENT_NAME,
             max_batch: DEFAULT_MAX_BATCH,
             max_url: DEFAULT_MAX_URL,
+            publish_rate: 0,
+            publish_burst: DEFAULT_PUBLISH_BURST,
         }
     }
 }
@@ -80,6 +89,7 @@ impl Default for Limits {
 /// The publish routes, those of what is held of a channel, and the one that cancels; all three lead to the same broker. Wrong methods are
 /// answered here; unknown paths are left to whoever mounts it ([`not_found`]).
 ///
+/// Handlers ask what a request may do, which [`auth::authenticate`] tells them: without that layer around it, they answer 500.
 /// Install the metrics recorder before: counters are looked up here, once. It sets no deadline for a slow body: the
 /// server in front does. A router merged with this one at the same paths must have no fallback of its own for wrong
 /// methods, since axum takes only one for each path.

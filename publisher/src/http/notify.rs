@@ -4,12 +4,16 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use http::StatusCode;
+use shared::auth::Access;
 use shared::channel::Channel;
 
+use super::auth::may_publish;
 use super::check::{self, Draft};
 use super::problem::Problem;
+use super::rate::Key;
 use super::service::Service;
 use super::{Limits, body, query};
 use crate::Publication;
@@ -20,9 +24,15 @@ const EVENT: &str = "notification";
 const SENT: &str = "알림 전송 완료";
 
 /// Answers a text, `text/plain; charset=utf-8`.
-pub(super) async fn notify(State(service): State<Arc<Service>>, request: Request) -> Result<&'static str, Problem> {
-    let order = read(request, &service.limits).await;
+pub(super) async fn notify(
+    State(service): State<Arc<Service>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<&'static str, Problem> {
+    let key = Key::of(request.extensions());
+    let order = read(request, &access, &service.limits).await;
     let (channel, publication) = order.map_err(|problem| service.refused(false, problem))?;
+    service.allow(&key, 1)?;
     let receipt = service.publish(&channel, publication).await?;
     if receipt.receivers > 0 {
         return Ok(SENT);
@@ -35,7 +45,7 @@ pub(super) async fn notify(State(service): State<Arc<Service>>, request: Request
     Err(Problem::new(StatusCode::NOT_FOUND, "nobody-connected", "nobody is connected as that user").detail(detail))
 }
 
-async fn read(request: Request, limits: &Limits) -> Result<(Channel, Publication), Problem> {
+async fn read(request: Request, access: &Access, limits: &Limits) -> Result<(Channel, Publication), Problem> {
     let (head, body) = request.into_parts();
     let [mut user, mut message] = query::values(head.uri.query().unwrap_or_default().as_bytes(), NAMES)?;
     let complete = user.is_some() && message.is_some();
@@ -52,6 +62,7 @@ async fn read(request: Request, limits: &Limits) -> Result<(Channel, Publication
         return Err(Problem::missing("message", "message is needed, in the query or in a form"));
     };
     let channel = Channel::user(&user).map_err(|error| Problem::channel("userId", error))?;
+    may_publish(access, &channel, "userId")?;
     let data = Some(check::text_data("message", &message)?);
     let draft = Draft { event: Some(EVENT.to_owned()), data, ..Draft::default() };
     Ok((channel, draft.finish("message", limits)?))

@@ -110,12 +110,10 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "reserved-name", "reserved name").field(field).detail(detail)
     }
 
-    /// 403: a channel that only an operator may read.
+    /// 403: a channel that may not be read, or published to, by who asks.
     #[must_use]
     pub fn not_granted(field: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "channel-not-granted", "channel not granted")
-            .detail("channels beginning sse. are the cluster's own")
-            .field(field)
+        Self::new(StatusCode::FORBIDDEN, "channel-not-granted", "channel not granted").field(field)
     }
 
     /// 400: not a channel name.

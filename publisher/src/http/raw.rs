@@ -2,30 +2,35 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use http::Uri;
+use shared::auth::Access;
 
 use super::check::{self, Draft};
 use super::fields::{Order, Target};
 use super::problem::Problem;
+use super::rate::Key;
 use super::service::{Answer, Service};
 use super::{Limits, body, query};
 use crate::Publication;
 
 pub(super) async fn publish(
     State(service): State<Arc<Service>>,
+    Extension(access): Extension<Access>,
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Answer, Problem> {
+    let key = Key::of(request.extensions());
     let (head, body) = request.into_parts();
-    let channel = check::channel_of_path(path).map_err(|problem| service.refused(false, problem))?;
+    let channel = check::channel_of_path(path, &access).map_err(|problem| service.refused(false, problem))?;
     let draft = draft(&head.uri).map_err(|problem| service.refused(false, problem))?;
     let ephemeral = draft.ephemeral;
     let publication = with_data(draft, body, &service.limits).await;
     let publication = publication.map_err(|problem| service.refused(ephemeral, problem))?;
-    service.carry_out(Order { target: Target::One(channel), publication }).await
+    service.carry_out(&key, Order { target: Target::One(channel), publication }).await
 }
 
 fn draft(uri: &Uri) -> Result<Draft, Problem> {

@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use serde::Serialize;
+use shared::auth::{Access, AuthError};
 use shared::channel::Channel;
 
 use super::Limits;
-use super::fields::{Fields, Order, Target};
+use super::auth::may_publish;
+use super::fields::{Fields, Order, Target, Wanted};
 use super::problem::Problem;
-use crate::metrics::{Metrics, Outcome};
+use super::rate::{Key, Rate};
+use crate::metrics::{Limited, Metrics, Outcome};
 use crate::{Publication, Publish, PublishError, Receipt};
 
 pub(super) struct Service {
     publish: Arc<dyn Publish>,
     pub(super) limits: Limits,
     metrics: Metrics,
+    rate: Option<Rate>,
 }
 
 /// The answer to one order.
@@ -66,34 +71,58 @@ impl IntoResponse for Answer {
 
 impl Service {
     pub(super) fn new(publish: Arc<dyn Publish>, limits: Limits, metrics: Metrics) -> Self {
-        Self { publish, limits, metrics }
+        let rate = Rate::new(limits.publish_rate, limits.publish_burst);
+        Self { publish, limits, metrics, rate }
     }
 
     /// Counts a request or line that was refused for what is wrong with it, and hands the problem back.
     pub(super) fn refused(&self, ephemeral: bool, problem: Problem) -> Problem {
         self.metrics.count(ephemeral, Outcome::Refused);
+        match problem.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => self.metrics.limited(Limited::Size),
+            StatusCode::TOO_MANY_REQUESTS => self.metrics.limited(Limited::Rate),
+            _ => {}
+        }
         problem
     }
 
-    /// Reads and checks one JSON publish that begins on `line` of the body. A wrong one is counted.
-    pub(super) fn read(&self, json: &[u8], line: usize) -> Result<Order, Problem> {
-        let fields = Fields::parse(json, line).map_err(|problem| self.refused(false, problem))?;
-        let ephemeral = fields.is_ephemeral();
-        fields.check(&self.limits).map_err(|problem| self.refused(ephemeral, problem))
+    /// Whether `key` may publish so many events now. If not, it is counted as refused.
+    pub(super) fn allow(&self, key: &Key, events: usize) -> Result<(), Problem> {
+        let allowed = self.rate.as_ref().map_or(Ok(()), |rate| rate.take(key, events));
+        allowed.map_err(|problem| self.refused(false, problem))
     }
 
-    /// Publishes one order, counted.
-    pub(super) async fn carry_out(&self, order: Order) -> Result<Answer, Problem> {
-        let outcomes = self.publish_all(publications(&order)).await;
+    /// Reads and checks one JSON publish that begins on `line` of the body. A wrong one is counted. Of several channels, those
+    /// that `access` has not are told in the answer, unless it has none of them.
+    pub(super) fn read(&self, json: &[u8], line: usize, access: &Access) -> Result<Order, Problem> {
+        let fields = Fields::parse(json, line).map_err(|problem| self.refused(false, problem))?;
+        let ephemeral = fields.is_ephemeral();
+        let order = fields.check(&self.limits).and_then(|order| granted(order, access));
+        order.map_err(|problem| self.refused(ephemeral, problem))
+    }
+
+    /// Publishes one order of `key`, counted.
+    pub(super) async fn carry_out(&self, key: &Key, order: Order) -> Result<Answer, Problem> {
+        let publications = publications(&order);
+        self.allow(key, publications.len())?;
+        let outcomes = self.publish_all(publications).await;
         answer(order.target, &mut outcomes.into_iter())
     }
 
-    /// Publishes all of `orders` by one batch, counted; those that are wrong already stay so. Returns an answer each, in
+    /// Publishes all of `orders` of `key` by one batch, counted; those that are wrong already stay so. Returns an answer each, in
     /// order.
-    pub(super) async fn carry_out_all(&self, orders: Vec<Result<Order, Problem>>) -> Vec<Result<Answer, Problem>> {
-        let batch = orders.iter().flatten().flat_map(publications).collect();
+    ///
+    /// # Errors
+    /// They are more than `key` may publish now; none of them was.
+    pub(super) async fn carry_out_all(
+        &self,
+        key: &Key,
+        orders: Vec<Result<Order, Problem>>,
+    ) -> Result<Vec<Result<Answer, Problem>>, Problem> {
+        let batch: Vec<_> = orders.iter().flatten().flat_map(publications).collect();
+        self.allow(key, batch.len())?;
         let mut outcomes = self.publish_all(batch).await.into_iter();
-        orders.into_iter().map(|order| answer(order?.target, &mut outcomes)).collect()
+        Ok(orders.into_iter().map(|order| answer(order?.target, &mut outcomes)).collect())
     }
 
     /// Publishes one event on one channel, counted.
@@ -126,12 +155,28 @@ impl Service {
     }
 }
 
+/// `order`, as far as `access` has its channels.
+fn granted(mut order: Order, access: &Access) -> Result<Order, Problem> {
+    match &mut order.target {
+        Target::One(channel) => may_publish(access, channel, "channel")?,
+        Target::Many(channels) => {
+            channels.iter_mut().for_each(|wanted| wanted.granted = access.may_publish(&wanted.channel));
+            if !channels.iter().any(|wanted| wanted.granted) {
+                return Err(Problem::not_granted("channels").detail("the token grants none of these channels"));
+            }
+        }
+    }
+    Ok(order)
+}
+
 fn publications(order: &Order) -> Vec<(Channel, Publication)> {
-    let channels = match &order.target {
-        Target::One(channel) => std::slice::from_ref(channel),
-        Target::Many(channels) => channels,
-    };
-    channels.iter().map(|channel| (channel.clone(), order.publication.clone())).collect()
+    let publication = |channel: &Channel| (channel.clone(), order.publication.clone());
+    match &order.target {
+        Target::One(channel) => vec![publication(channel)],
+        Target::Many(channels) => {
+            channels.iter().filter(|wanted| wanted.granted).map(|wanted| publication(&wanted.channel)).collect()
+        }
+    }
 }
 
 /// The answer to an order for `target`, whose outcomes are the next of `outcomes`. What one channel fails with is told in
@@ -148,8 +193,12 @@ fn answer(
     let mut results = Vec::with_capacity(channels.len());
     let mut any_accepted = false;
     let mut last_error = None;
-    for channel in channels {
+    for Wanted { channel, granted } in channels {
         let channel = channel.to_string();
+        if !granted {
+            results.push(OfChannel::Failed { channel, error: AuthError::NotGranted.to_string() });
+            continue;
+        }
         results.push(match next() {
             Ok(receipt) => {
                 any_accepted = true;

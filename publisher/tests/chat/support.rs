@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Json, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, iter, pending};
 use hyper::server::conn::http1;
@@ -20,6 +20,7 @@ use publisher::{Channels as _, Publisher};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Digest as _;
+use shared::auth::Access;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
 use shared::event_stream::decode::{Decoded, Decoder, Received};
@@ -158,7 +159,7 @@ impl Relay {
         let publisher = Publisher::connect(&redis_settings).await.unwrap();
         let source = source(&settings, false).unwrap().unwrap();
         let chat = Chat::new(Arc::new(publisher.clone()), Arc::new(publisher.clone()), source, settings);
-        let service = Server::start(router(Arc::clone(&chat))).await;
+        let service = Server::start(router(Arc::clone(&chat)).layer(Extension(Access::Open))).await;
         Self {
             redis,
             publisher,

@@ -234,6 +234,34 @@ async fn refusals() {
 }
 
 #[tokio::test]
+async fn a_token_goes_to_the_server_it_is_for() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "secret.token\n").unwrap();
+    let flags = ["--token-file", file.to_str().unwrap()];
+    let running = listen(&server, &[&flags[..], &["--count", "1"]].concat()).spawn();
+    let sends = |head: &str| head.contains("authorization: bearer secret.token\r\n");
+    let away = format!("HTTP/1.1 302 Found\r\nLocation: http://{}/\r\n\r\n", other.address);
+    assert!(sends(&server.answer("HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n").await));
+    assert!(sends(&server.answer(&away).await));
+    let head = other.answer(&format!("{STREAM}data: x\n\n")).await;
+    assert!(!head.contains("authorization"), "{head}");
+    assert_eq!(running.exit().await.output, "data: x\n\n");
+
+    for (text, reason) in
+        [("a\nsecret", "it does not hold a token on one line"), ("\n", "it does not hold a token on one line")]
+    {
+        std::fs::write(&file, text).unwrap();
+        let error = format!("sse-publisher: --token-file: {}: {reason}", file.display());
+        listen(&server, &flags).run().await.assert_fails(2, &[&error]);
+    }
+    std::fs::remove_file(&file).unwrap();
+    let error = format!("sse-publisher: --token-file: {}: No such file or directory (os error 2)", file.display());
+    listen(&server, &flags).run().await.assert_fails(2, &[&error]);
+}
+
+#[tokio::test]
 async fn redirects_are_followed_and_bounded() {
     let server = Server::start().await;
     let running = listen(&server, &["--count", "1"]).spawn();

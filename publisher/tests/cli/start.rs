@@ -142,7 +142,7 @@ async fn an_open_port_without_authentication_has_to_be_asked_for() {
     exit.assert_fails(
         2,
         &["sse-publisher: --listen: invalid value for \"listen\": 0.0.0.0:0 lets everybody who reaches it publish, since there is \
-           no authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_PUBLISHER__INSECURE=true)"],
+           no authentication; set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_PUBLISHER__INSECURE=true)"],
     );
     let server = RedisServer::start().await;
     let service = crate::support::Service::start(serve(&server).args(&["--listen", "0.0.0.0:0", "--insecure"])).await;

@@ -205,7 +205,7 @@ async fn refuses() {
         server.refuses_request(get(&format!("/channels/{channel}/events")), problem).await;
         server.refuses_request(delete(&format!("/channels/{channel}")), problem).await;
     }
-    let not_granted = r#"channel-not-granted","title":"channel not granted","status":403,"detail":"channels beginning sse. are the cluster's own","field":"channel"}"#;
+    let not_granted = r#"channel-not-granted","title":"channel not granted","status":403,"detail":"channels beginning sse. are the cluster's own: they need the operator key","field":"channel"}"#;
     server.refuses_request(get("/channels/sse.control/events"), not_granted).await;
     let detail = "channels beginning sse. are the cluster's own, nobody publishes to them";
     let reserved = problem("reserved-name", "reserved name", detail, "channel");

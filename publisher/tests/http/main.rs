@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod any_bytes;
+mod auth;
 mod batch;
 mod bodies;
 mod cancel;

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::{Extension, Router};
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use publisher::http::{Limits, router};
 use publisher::{Cancel, Channels, HistoryEntry, HistoryPage, LastEvent, Publication, Publish, PublishError, Receipt};
+use shared::auth::Access;
 use shared::channel::Channel;
 use shared::cursor::{CursorPart, Tag};
 use shared::envelope::Payload;
@@ -160,6 +161,15 @@ impl Server {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
+        Self::made(limits).mounted_in(|router| router.layer(Extension(Access::Open)))
+    }
+
+    /// With nothing that says who may do what.
+    pub(crate) fn bare() -> Self {
+        Self::made(Limits::default())
+    }
+
+    fn made(limits: Limits) -> Self {
         let fake = Arc::new(Fake::default());
         let router = router(fake.clone(), fake.clone(), fake.clone(), limits);
         Self { fake, router }

@@ -141,6 +141,17 @@ fn the_demo_page_is_for_loopback_and_the_embedded_broker() {
 }
 
 #[test]
+fn with_keys_for_tokens_any_address_will_do() {
+    let secret = "x".repeat(32);
+    for (key, value) in [("auth.secret", &*secret), ("auth.secret_file", "a"), ("auth.jwks_file", "b")] {
+        assert!(by_env(&[("listen", "0.0.0.0:80"), (key, value)]).is_ok(), "{key}");
+    }
+    assert!(by_env(&[("listen", "0.0.0.0:80"), ("auth.operator_key", &secret)]).is_err(), "it is no key for tokens");
+    let short = reason("auth.secret", "hunter2");
+    assert_eq!(short, "it has 7 bytes, the least is 32");
+}
+
+#[test]
 fn on_redis_an_open_port_is_for_reading() {
     let error = by_env(&[("listen", "0.0.0.0:80"), ("redis.url", URL)]).unwrap_err();
     assert!(

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
@@ -72,14 +72,15 @@ impl Stream {
     }
 }
 
-/// Asks for the stream at `url`, after the event with the id `last_event_id` if that is not empty.
+/// Asks for the stream at `first`, after the event with the id `last_event_id` if that is not empty. `token` goes to the host
+/// and port of `first` alone, wherever it leads.
 ///
 /// # Errors
 /// [`Stop`].
-pub(super) async fn open(url: &Url, last_event_id: &str) -> Result<Opened, Stop> {
-    let mut url = url.clone();
+pub(super) async fn open(first: &Url, last_event_id: &str, token: Option<&HeaderValue>) -> Result<Opened, Stop> {
+    let mut url = first.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let (response, driver) = ask(&url, last_event_id).await?;
+        let (response, driver) = ask(&url, last_event_id, token.filter(|_| url.authority == first.authority)).await?;
         match response.status() {
             StatusCode::OK if is_event_stream(response.headers()) => {
                 return Ok(Opened::Stream(Stream { body: response.into_body(), _driver: driver }));
@@ -102,7 +103,11 @@ pub(super) async fn open(url: &Url, last_event_id: &str) -> Result<Opened, Stop>
     Err(Stop::Refused(format!("{url} leads elsewhere more than {MAX_REDIRECTS} times")))
 }
 
-async fn ask(url: &Url, last_event_id: &str) -> Result<(Response<Incoming>, JoinSet<()>), Stop> {
+async fn ask(
+    url: &Url,
+    last_event_id: &str,
+    token: Option<&HeaderValue>,
+) -> Result<(Response<Incoming>, JoinSet<()>), Stop> {
     let unreachable = |reason: String| Stop::Unreachable(format!("cannot reach http://{}: {reason}", url.authority));
     let connect = TcpStream::connect((&*url.host, url.port));
     let stream = match timeout(CONNECT_TIMEOUT, connect).await {
@@ -123,7 +128,7 @@ async fn ask(url: &Url, last_event_id: &str) -> Result<(Response<Incoming>, Join
         // What goes wrong shows in the answer.
         let _ = connection.await;
     });
-    let request = request(url, last_event_id).map_err(|error| Stop::Refused(format!("{url}: {error}")))?;
+    let request = request(url, last_event_id, token).map_err(|error| Stop::Refused(format!("{url}: {error}")))?;
     match timeout(HEAD_TIMEOUT, sender.send_request(request)).await {
         Ok(Ok(response)) => Ok((response, driver)),
         Ok(Err(error)) => Err(unreachable(describe(&error))),
@@ -131,12 +136,15 @@ async fn ask(url: &Url, last_event_id: &str) -> Result<(Response<Incoming>, Join
     }
 }
 
-fn request(url: &Url, last_event_id: &str) -> http::Result<Request<Empty<Bytes>>> {
+fn request(url: &Url, last_event_id: &str, token: Option<&HeaderValue>) -> http::Result<Request<Empty<Bytes>>> {
     let mut request = Request::get(&url.target)
         .header(HOST, &url.authority)
         .header(ACCEPT, "text/event-stream")
         .header(CACHE_CONTROL, "no-store")
         .header(USER_AGENT, concat!("sse-publisher/", env!("CARGO_PKG_VERSION")));
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, token);
+    }
     // An id that no header can carry is not sent, as if there were none.
     if !last_event_id.is_empty()
         && let Ok(id) = HeaderValue::from_bytes(last_event_id.as_bytes())

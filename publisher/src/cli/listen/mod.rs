@@ -7,9 +7,11 @@ mod connection;
 mod url;
 
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use http::HeaderValue;
 use serde::Serialize;
 use shared::event::RESERVED_EVENT_PREFIX;
 use shared::event_stream::decode::{Decoded, Decoder, Received};
@@ -48,6 +50,9 @@ pub(super) struct Args {
     /// Begin after the event with this id
     #[arg(long, value_name = "ID", value_parser = last_event_id, allow_hyphen_values = true)]
     last_event_id: Option<String>,
+    /// File with a token, sent as Authorization: Bearer; read again for each connection
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// One event as JSON.
@@ -90,7 +95,12 @@ impl Listener {
     async fn run(&mut self) -> Result<(), Failure> {
         let mut first = true;
         loop {
-            let lost = match connection::open(&self.args.url, &self.last_event_id).await {
+            let token = self.args.token_file.as_deref().map(token).transpose();
+            let token = match token {
+                Ok(token) => token,
+                Err(text) => return Err(Failure::usage(text)),
+            };
+            let lost = match connection::open(&self.args.url, &self.last_event_id, token.as_ref()).await {
                 Ok(Opened::Stream(stream)) => {
                     first = false;
                     match self.read(stream).await? {
@@ -205,9 +215,20 @@ impl Listener {
     }
 }
 
+/// The header's value; in none of its errors is a byte of the token.
+fn token(file: &Path) -> Result<HeaderValue, String> {
+    let place = |reason: String| format!("--token-file: {}: {reason}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| place(error.to_string()))?;
+    let token = text.trim();
+    let value = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| !token.is_empty());
+    let mut value = value.ok_or_else(|| place("it does not hold a token on one line".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// What a header can carry.
 fn last_event_id(id: &str) -> Result<String, String> {
-    match http::HeaderValue::from_bytes(id.as_bytes()) {
+    match HeaderValue::from_bytes(id.as_bytes()) {
         Ok(_) => Ok(id.to_owned()),
         Err(_) => Err("an id may not have control characters".to_owned()),
     }

@@ -47,7 +47,7 @@ fn reader(payload: Vec<u8>) -> (Arc<Fake>, Arc<Reader>) {
 }
 
 async fn get(reader: &Arc<Reader>) -> Response {
-    read(State(reader.clone()), Ok(Path("a".to_owned())), Uri::from_static("/")).await.unwrap()
+    read(State(reader.clone()), Extension(Access::Open), Ok(Path("a".to_owned())), Uri::from_static("/")).await.unwrap()
 }
 
 #[tokio::test]
