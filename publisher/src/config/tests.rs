@@ -115,7 +115,7 @@ fn a_port_beyond_loopback_has_to_be_meant() {
     for listen in ["0.0.0.0:8090", "[::]:8090", "192.0.2.1:80"] {
         let expected = format!(
             "SSE_PUBLISHER__LISTEN: invalid value for \"listen\": {listen} lets everybody who reaches it publish, since there is no \
-             authentication; keep to 127.0.0.1 behind a proxy that has some, or say --insecure (SSE_PUBLISHER__INSECURE=true)"
+             authentication; set auth.jwks_file or another key of [auth], keep to 127.0.0.1, or say --insecure (SSE_PUBLISHER__INSECURE=true)"
         );
         assert_eq!(by_env(&[("listen", listen)]), Err(expected));
         assert!(by_env(&[("listen", listen), ("insecure", "true")]).is_ok());

@@ -53,7 +53,7 @@ async fn who_has_no_good_token_gets_no_further() {
         (Some(&*unsigned), AuthError::Algorithm),
         (Some(&*TokenKey::hs256(SECRET.as_bytes()).token(None, "{\"exp\":1}")), AuthError::Expired),
         (Some(&*TokenKey::hs256(SECRET.as_bytes()).token(Some("x"), "{}")), AuthError::UnknownKey),
-        (Some(&good[..good.len() - 4]), AuthError::BadSignature),
+        (Some(&good[..good.len() - 3]), AuthError::BadSignature),
         (Some("x"), AuthError::Malformed),
         (Some(&*"x".repeat(64 << 10)), AuthError::TooLong),
     ] {

@@ -15,7 +15,7 @@ use crate::config::{ConfigError, between, duration};
 pub struct Settings {
     /// Verifies tokens signed with HS256.
     pub secret: Option<String>,
-    /// A file that holds such a secret.
+    /// A file that holds such a secret; beside `secret`, another one.
     pub secret_file: Option<PathBuf>,
     /// A PEM file with a public key: RSA verifies RS256, P-256 ES256, Ed25519 EdDSA.
     pub public_key_file: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub struct Settings {
     pub query_token: bool,
     /// Who sends this instead of a token may do everything.
     pub operator_key: Option<String>,
-    /// A file that holds it.
+    /// A file that holds it; wins over `operator_key`.
     pub operator_key_file: Option<PathBuf>,
 }
 
@@ -108,9 +108,6 @@ impl Settings {
         };
         check("secret", check_secret(self.secret.as_deref()));
         check("operator_key", check_secret(self.operator_key.as_deref()));
-        check("secret_file", one_of("auth.secret", self.secret.is_some(), self.secret_file.is_some()));
-        let both = one_of("auth.operator_key", self.operator_key.is_some(), self.operator_key_file.is_some());
-        check("operator_key_file", both);
         check("leeway", between(self.leeway, Duration::ZERO, Duration::from_secs(300)));
         check("cookie", self.cookie.as_deref().map_or(Ok(()), check_cookie));
         let (issuer, audience) = (self.issuer.as_deref(), &self.audience);
@@ -144,10 +141,6 @@ fn check_secret(secret: Option<&str>) -> Result<(), String> {
     }
 }
 
-fn one_of(other: &str, said: bool, file: bool) -> Result<(), String> {
-    if said && file { Err(format!("{other} is set too, give one of them")) } else { Ok(()) }
-}
-
 /// A token of RFC 9110, which is what a cookie's name is.
 fn check_cookie(name: &str) -> Result<(), String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -177,9 +170,7 @@ mod tests {
     fn wrong_settings_name_their_key() {
         let wrong = Settings {
             secret: Some("x".repeat(31)),
-            secret_file: Some("a".into()),
             operator_key: Some(String::new()),
-            operator_key_file: Some("b".into()),
             leeway: Duration::from_secs(301),
             cookie: Some("a b".into()),
             issuer: Some(String::new()),
@@ -192,8 +183,6 @@ mod tests {
             [
                 "invalid value for \"auth.secret\": it has 31 bytes, the least is 32",
                 "invalid value for \"auth.operator_key\": it has 0 bytes, the least is 32",
-                "invalid value for \"auth.secret_file\": auth.secret is set too, give one of them",
-                "invalid value for \"auth.operator_key_file\": auth.operator_key is set too, give one of them",
                 "invalid value for \"auth.leeway\": 5m 1s is not within 0s and 5m",
                 "invalid value for \"auth.cookie\": a cookie's name is 1 to 64 of A-Z a-z 0-9 and !#$%&'*+-.^_`|~",
                 "invalid value for \"auth.issuer\": an issuer is not empty",

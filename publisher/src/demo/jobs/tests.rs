@@ -21,7 +21,8 @@ impl Server {
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
-        let (head, body) = router(self.demo.clone()).oneshot(request).await.unwrap().into_parts();
+        let (head, body) =
+            router(self.demo.clone()).layer(Extension(Access::Open)).oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
     }
