@@ -119,3 +119,23 @@ async fn on_channels_and_heads() {
         testkit::eventually("it is counted", async || (gateway.metric(name).await >= 1.0).then_some(())).await;
     }
 }
+
+#[tokio::test]
+async fn on_what_one_client_publishes() {
+    for lane in LANES {
+        let gateway = start(lane, "publish_rate = 1\npublish_burst = 2\ntrusted_proxies = [\"127.0.0.1\"]").await;
+        let publish = async |client: &str| {
+            let request = gateway.client.post(gateway.url("/channels/a/events")).header("x-forwarded-for", client);
+            request.body("x").send().await.unwrap()
+        };
+        let mut statuses = Vec::new();
+        for _ in 0..10 {
+            statuses.push(publish("203.0.113.1").await.status().as_u16());
+        }
+        assert_eq!(statuses[..2], [200, 200]);
+        let refused = statuses.iter().filter(|status| **status == 429).count();
+        assert!(refused >= 3, "{statuses:?}");
+        assert_eq!(publish("203.0.113.2").await.status(), 200);
+        gateway.metric_becomes("sse_publisher_limited_total{limit=\"rate\"}", refused as f64).await;
+    }
+}

@@ -131,13 +131,13 @@ impl Registry {
 /// Renews what `leases` hold, and gives back what ended, until `stop`. Does nothing for those without a registry.
 pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationToken) {
     let Some(registry) = leases.registry() else { return stop.cancelled().await };
-    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0 };
+    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0, ended: Vec::new(), is_told: false };
     let mut backoff = Backoff::default();
     let kept = async {
         loop {
             let ended = keeper.session(&mut backoff).await;
             *registry.connection() = None;
-            tracing::debug!(reason = %describe(&ended), "cannot keep users' leases in Redis; this node's own count decides");
+            keeper.tell(&ended);
             sleep(backoff.next()).await;
         }
     };
@@ -156,6 +156,10 @@ struct Keeper<'a> {
     leases: &'a Leases,
     registry: &'a Registry,
     releases: mpsc::Receiver<Released>,
+    /// On their way to Redis.
+    ended: Vec<Released>,
+    /// The log has said that it cannot. Unset when all was registered again.
+    is_told: bool,
 }
 
 impl Keeper<'_> {
@@ -175,11 +179,14 @@ impl Keeper<'_> {
         for part in 0..PARTS {
             self.renew(&mut connection, part).await?;
         }
+        if !self.ended.is_empty() {
+            self.give_back(&mut connection).await?;
+        }
         backoff.reset();
+        self.is_told = false;
         let mut part = 0;
         let mut turn = interval(registry.lease / 3 / PARTS as u32);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ended = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
                 biased;
@@ -188,9 +195,18 @@ impl Keeper<'_> {
                     self.renew(&mut connection, part).await?;
                     part = (part + 1) % PARTS;
                 }
-                _ = self.releases.recv_many(&mut ended, BATCH) => self.give_back(&mut connection, &mut ended).await?,
+                _ = self.releases.recv_many(&mut self.ended, BATCH) => self.give_back(&mut connection).await?,
             }
         }
+    }
+
+    /// The log speaks once, until it works again.
+    fn tell(&mut self, ended: &RedisError) {
+        let reason = describe(ended);
+        if std::mem::replace(&mut self.is_told, true) {
+            return tracing::debug!(reason, "cannot keep users' leases in Redis");
+        }
+        tracing::warn!(reason, "cannot keep users' leases in Redis; this node's own count decides meanwhile");
     }
 
     /// Renews one part of what is held. Neither the limit nor anything else is a reason to close a stream that is open.
@@ -219,36 +235,32 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    async fn give_back(
-        &self,
-        connection: &mut MultiplexedConnection,
-        ended: &mut Vec<Released>,
-    ) -> Result<(), RedisError> {
+    /// Gives back what is in `ended`, which keeps it until that is done.
+    async fn give_back(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let build = |functions: &Functions| {
             let mut pipeline = ::redis::pipe();
-            for (user, number) in &*ended {
+            for (user, number) in &self.ended {
                 let (key, name) = (self.registry.keys.user(user), self.registry.name(*number));
                 pipeline.add_command(functions.lease(&key, Duration::ZERO, None, &[name]));
             }
             pipeline
         };
         let _: Vec<LeaseReply> = self.send(connection, build).await?;
-        ended.clear();
+        self.ended.clear();
         Ok(())
     }
 
     async fn give_back_all(&mut self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
-        let mut ended = Vec::with_capacity(BATCH);
         loop {
-            while ended.len() < BATCH
+            while self.ended.len() < BATCH
                 && let Ok(one) = self.releases.try_recv()
             {
-                ended.push(one);
+                self.ended.push(one);
             }
-            if ended.is_empty() {
+            if self.ended.is_empty() {
                 return Ok(());
             }
-            self.give_back(&mut connection, &mut ended).await?;
+            self.give_back(&mut connection).await?;
         }
     }
 
