@@ -23,7 +23,8 @@ async fn as_many_as_the_limit_and_no_more() {
         assert_eq!(lease(place, "60000", "2", &["n1/0"]).await, (1, 2, 0), "one that is held is no new one");
         assert_eq!(lease(place, "60000", "3", &["n3/0", "n3/1"]).await, (0, 2, 0), "all or none");
         assert_eq!(lease(place, "60000", "", &["n3/0", "n3/1"]).await, (1, 4, 2), "without a limit");
-        let held: Vec<String> = place.ask(&["ZRANGE", USER, "0", "-1"]).await;
+        let mut held: Vec<String> = place.ask(&["ZRANGE", USER, "0", "-1"]).await;
+        held.sort_unstable();
         assert_eq!(held, ["n1/0", "n2/0", "n3/0", "n3/1"]);
     })
     .await;

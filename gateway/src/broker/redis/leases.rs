@@ -192,6 +192,10 @@ impl Keeper<'_> {
                 biased;
                 () = registry.broken.notified() => return Ok(()),
                 _ = turn.tick() => {
+                    if part == 0 {
+                        // Where nothing is held, a connection that is dead is found here, and not by who comes next.
+                        ::redis::cmd("PING").exec_async(&mut connection).await?;
+                    }
                     self.renew(&mut connection, part).await?;
                     part = (part + 1) % PARTS;
                 }
