@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -27,20 +28,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::error::AppError;
+use crate::broker::leases::Leases;
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
-use crate::broker::past::PastLimits;
+use crate::broker::redis::leases::{Registry, Releases, keep};
 use crate::broker::redis::{ConnectError, RedisBroker};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
-use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Registry};
+use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Passes};
 use crate::demo::{Carrier, tell_connections};
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Cors, Limits, Node, Told};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
-use crate::lane::{DirectPort, LaneSettings, TlsPort, bind, serve};
-use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, NodeMetrics};
+use crate::lane::{DirectPort, Heads, LaneSettings, TlsPort, bind, serve};
+use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle};
+
+mod limits;
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -64,6 +68,8 @@ pub struct App {
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
+    /// Users' leases, and what of them goes back to Redis.
+    keeping: Option<(Arc<Leases>, Releases)>,
     /// Those of the embedded broker.
     producers: Option<Producers>,
     /// What the demo's pages show of itself; all of it ends with `stop_demo`.
@@ -107,8 +113,14 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        let limit_metrics = Arc::new(LimitMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
+            heads: Heads {
+                most: config.limits.max_head,
+                timeout: config.limits.head_timeout,
+                metrics: limit_metrics.clone(),
+            },
             max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
             direct: config.lanes.direct.then(|| DirectPort {
                 loops: config.loops(),
@@ -125,29 +137,30 @@ impl App {
             unready_after: config.redis.unready_after,
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
-        serve_admin(admin, admin_router, prometheus, lane.write_timeout)?;
+        serve_admin(admin, admin_router, prometheus, lane.write_timeout, limit_metrics.clone())?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, orders, producers, carrier } =
+        let Built { broker, routes, orders, producers, carrier, registry } =
             broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
         let gate = Gate::new(config.limits.max_connections);
+        let (admission, keeping) = limits::admission(config, gate.clone(), registry, &limit_metrics);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
             demo.push(tell_connections(settings.node.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
             demo.extend(producers.iter().map(|producers| producers.figures(stop_demo.clone()).boxed()));
         }
         let cors = cors(config, loopback);
-        let registry = Arc::new(Registry::default());
+        let passes = Arc::new(Passes::default());
         let (hub_told, verifier_told) = (hub.clone(), verifier.clone());
         let begun = watch_channel(false).0;
-        let told = Told { hub: hub_told, registry: registry.clone(), verifier: verifier_told, begun };
+        let told = Told { hub: hub_told, passes: passes.clone(), verifier: verifier_told, begun };
         let node = Node {
             hub: hub.clone(),
-            registry,
+            passes,
             orders: orders.clone(),
             verifier: verifier.clone(),
             auth: http::auth(verifier.clone(), &cors),
             connection: Arc::new(settings),
-            gate,
+            admission,
             on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
             on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
             metrics: metrics.clone(),
@@ -174,6 +187,7 @@ impl App {
             hub,
             interest,
             broker,
+            keeping,
             producers,
             demo,
             stop_demo,
@@ -211,6 +225,9 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
+        if let Some((leases, releases)) = self.keeping {
+            tasks.spawn(keep(leases, releases, stop_broker.clone()));
+        }
         let mut begun = self.told.begun.subscribe();
         tasks.spawn(self.orders.hear(self.told, stop_broker.clone()));
         if self.verifier.is_set() && tokio::time::timeout(KNOWN_WITHIN, begun.wait_for(|begun| *begun)).await.is_err() {
@@ -274,18 +291,20 @@ struct Built {
     producers: Option<Producers>,
     /// For the demo.
     carrier: Carrier,
+    /// Of users' leases, where the nodes have one together.
+    registry: Option<(Registry, Releases)>,
 }
 
 async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) -> Result<Built, AppError> {
     let metrics = BrokerMetrics::new();
     if config.is_on_redis() {
         let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
-        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(past_limits(config));
+        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(limits::past(config));
         let broker = broker.with_rest(config.lanes.rest);
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
-        let orders = Publisher::connect(&config.redis).await.map_err(AppError::Orders)?;
-        let orders = Arc::new(orders);
-        return Ok(Built { broker: Arc::new(broker), routes: Router::new(), orders, producers: None, carrier });
+        let orders = Arc::new(Publisher::connect(&config.redis).await.map_err(AppError::Orders)?);
+        let (registry, routes) = (Some(broker.registry(config.limits.user_lease)), Router::new());
+        return Ok(Built { broker: Arc::new(broker), routes, orders, producers: None, carrier, registry });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
@@ -295,11 +314,12 @@ async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) 
         Seams { publish: publish.clone(), bare: broker.clone(), channels: broker.clone(), cancel: broker.clone() };
     // It was checked with the settings.
     let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
-    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), publish_limits(config));
-    let routes = routes.merge(publisher::http::order_routes(broker.clone(), needs_key, publish_limits(config)));
+    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), limits::publish(config));
+    let routes = routes.merge(publisher::http::order_routes(broker.clone(), needs_key, limits::publish(config)));
     let routes = routes.merge(producers.router(config.limits.max_url));
+    let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
     let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));
-    Ok(Built { broker, routes, orders, producers: Some(producers), carrier })
+    Ok(Built { broker, routes, orders, producers: Some(producers), carrier, registry: None })
 }
 
 /// Serves the operator port on a thread of its own, until the process ends.
@@ -308,6 +328,7 @@ fn serve_admin(
     router: Router,
     prometheus: PrometheusHandle,
     write_timeout: Duration,
+    metrics: Arc<LimitMetrics>,
 ) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AppError::System { what: "start the operator port", source })?;
@@ -318,7 +339,8 @@ fn serve_admin(
                 prometheus.run_upkeep();
             }
         };
-        let lane = LaneSettings { write_timeout, max_sockets: usize::MAX, direct: None, tls: None };
+        let heads = Heads::new(metrics);
+        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None };
         let serve = async {
             if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
                 tracing::error!(%error, "the operator port is not served");
@@ -347,12 +369,8 @@ fn hub_settings(config: &Config) -> HubSettings {
     HubSettings {
         log: LogLimits { events: log.events, bytes: log.bytes, age: log.age },
         linger: log.linger,
-        replay: ReplaySettings { limits: past_limits(config), max_bytes: config.replay.max_bytes },
+        replay: ReplaySettings { limits: limits::past(config), max_bytes: config.replay.max_bytes },
     }
-}
-
-fn past_limits(config: &Config) -> PastLimits {
-    PastLimits { events: config.replay.events, bytes: config.replay.bytes }
 }
 
 fn connection_settings(config: &Config) -> ConnectionSettings {
@@ -361,17 +379,6 @@ fn connection_settings(config: &Config) -> ConnectionSettings {
         retry: config.retry,
         keep_alive: KeepAliveSettings { interval: config.keep_alive, event: config.heartbeat_event.clone() },
         max_lifetime: config.max_lifetime(),
-    }
-}
-
-fn publish_limits(config: &Config) -> publisher::http::Limits {
-    let limits = &config.limits;
-    publisher::http::Limits {
-        max_data: limits.max_data,
-        max_channels: limits.max_channels,
-        max_event_name: limits.max_event_name,
-        max_batch: limits.max_batch,
-        max_url: limits.max_url,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
-use shared::net::TlsSettings;
+use shared::net::{Proxies, TlsSettings};
 
 pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Replay, Telemetry};
 use crate::http::Cors;
@@ -144,6 +144,18 @@ impl Config {
         check("limits.open_timeout", below_request_timeout(limits));
         check("limits.max_lifetime", check_lifetime(limits.max_lifetime));
         check("limits.max_connections", within(limits.max_connections, 1, 10_000_000));
+        check(
+            "limits.max_connections_per_address",
+            limits.max_connections_per_address.map_or(Ok(()), |most| within(most, 0, 10_000_000)),
+        );
+        check("limits.max_connections_per_user", within(limits.max_connections_per_user, 0, 1_000));
+        check("limits.user_lease", between(limits.user_lease, Duration::from_secs(1), Duration::from_secs(3_600)));
+        check("limits.connects_per_second", within(limits.connects_per_second, 0, 1_000_000));
+        check("limits.trusted_proxies", Proxies::parse(&limits.trusted_proxies, limits.forwarded_header).map(drop));
+        check("limits.max_head", within(limits.max_head, 8_192, 262_144));
+        check("limits.head_timeout", between(limits.head_timeout, Duration::from_secs(1), Duration::from_secs(600)));
+        check("limits.publish_rate", within(limits.publish_rate as usize, 0, 1_000_000));
+        check("limits.publish_burst", within(limits.publish_burst as usize, 1, 1_000_000));
         check("limits.max_channels", within(limits.max_channels, 1, 1_024));
         check("limits.max_url", within(limits.max_url, 256, 32_768));
         check("limits.max_data", within(limits.max_data, 1, 16 << 20));

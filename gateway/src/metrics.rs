@@ -13,6 +13,10 @@ use shared::position::Position;
 
 use crate::connection::CloseReason;
 
+mod limits;
+
+pub use self::limits::{LimitMetrics, Limited};
+
 const CONNECTIONS: &str = "sse_gateway_connections";
 const OPENED: &str = "sse_gateway_connections_opened_total";
 const CLOSED: &str = "sse_gateway_connections_closed_total";
@@ -68,6 +72,7 @@ pub fn describe() {
     );
     describe_counter!(TLS_FAILED, "Sockets of the public port that did not come to speak TLS.");
     describe_gauge!(DRAINING, "1 while the node is stopping.");
+    limits::describe();
     describe_counter!(AUTH_REFUSED, "Requests refused for their token or for want of one, by reason.");
 }
 
@@ -94,6 +99,12 @@ impl Lane {
 pub enum TurnedAway {
     /// As many connections as are allowed are open.
     Capacity,
+    /// The same, of one client address.
+    Address,
+    /// The same, of one user.
+    User,
+    /// More connections are being opened than are allowed in the time.
+    Rate,
     /// The node is stopping.
     Draining,
     /// The broker is away, or the channels did not become live in time.
@@ -101,13 +112,16 @@ pub enum TurnedAway {
 }
 
 impl TurnedAway {
-    const ALL: [Self; 3] = [Self::Capacity, Self::Draining, Self::Broker];
+    const ALL: [Self; 6] = [Self::Capacity, Self::Address, Self::User, Self::Rate, Self::Draining, Self::Broker];
 
     /// The label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Capacity => "capacity",
+            Self::Address => "address",
+            Self::User => "user",
+            Self::Rate => "rate",
             Self::Draining => "draining",
             Self::Broker => "broker",
         }

@@ -17,6 +17,8 @@ mod demo;
 mod history;
 mod lanes;
 mod layers;
+mod leases;
+mod limits;
 mod losing_redis;
 mod on_redis;
 mod operator;

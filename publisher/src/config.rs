@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::auth;
 use shared::config::{ConfigError, Sources, between, duration, load_checked, within};
-use shared::net::TlsSettings;
+use shared::net::{ForwardedHeader, Proxies, TlsSettings};
 use shared::redis::Settings;
 use shared::telemetry::LogFormat;
 
@@ -67,6 +67,14 @@ pub struct Limits {
     pub max_event_name: usize,
     /// Lines of a batch.
     pub max_batch: usize,
+    /// Events that one key may publish a second; 0: any number.
+    pub publish_rate: u32,
+    /// Of these, how many at once.
+    pub publish_burst: u32,
+    /// Addresses and networks of proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<String>,
+    /// The header in which they say it.
+    pub forwarded_header: ForwardedHeader,
     /// A socket that takes nothing for so long is closed.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
@@ -127,13 +135,18 @@ impl Default for Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        let http::Limits { max_data, max_channels, max_event_name, max_batch, max_url } = http::Limits::default();
+        let http::Limits { max_data, max_channels, max_event_name, max_batch, max_url, publish_rate, publish_burst } =
+            http::Limits::default();
         Self {
             max_channels,
             max_url,
             max_data,
             max_event_name,
             max_batch,
+            publish_rate,
+            publish_burst,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             write_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
         }
@@ -153,6 +166,12 @@ impl Default for Telemetry {
 }
 
 impl Limits {
+    /// Whose word on a client's address is taken. It was checked with the settings.
+    #[must_use]
+    pub fn proxies(&self) -> Proxies {
+        Proxies::parse(&self.trusted_proxies, self.forwarded_header).unwrap_or_default()
+    }
+
     /// Those of the publish routes.
     #[must_use]
     pub fn of_routes(&self) -> http::Limits {
@@ -162,6 +181,8 @@ impl Limits {
             max_event_name: self.max_event_name,
             max_batch: self.max_batch,
             max_url: self.max_url,
+            publish_rate: self.publish_rate,
+            publish_burst: self.publish_burst,
         }
     }
 }
@@ -194,6 +215,9 @@ impl Config {
         check("limits.max_data", within(limits.max_data, 1, 16 << 20));
         check("limits.max_event_name", within(limits.max_event_name, 1, 4_096));
         check("limits.max_batch", within(limits.max_batch, 1, 100_000));
+        check("limits.publish_rate", within(limits.publish_rate as usize, 0, 1_000_000));
+        check("limits.publish_burst", within(limits.publish_burst as usize, 1, 1_000_000));
+        check("limits.trusted_proxies", Proxies::parse(&limits.trusted_proxies, limits.forwarded_header).map(drop));
         check("limits.write_timeout", between(limits.write_timeout, second, ten_minutes));
         check("limits.request_timeout", between(limits.request_timeout, second, ten_minutes));
         check("limits.request_timeout", self.check_time_for_redis());

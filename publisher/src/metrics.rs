@@ -10,6 +10,7 @@ use shared::auth::AuthError;
 use crate::PublishError;
 
 const PUBLISHES: &str = "sse_publisher_publishes_total";
+const LIMITED: &str = "sse_publisher_limited_total";
 const CANCELS: &str = "sse_publisher_cancels_total";
 const ORDERS: &str = "sse_publisher_orders_total";
 const ANSWERS: &str = "sse_publisher_answers";
@@ -58,10 +59,21 @@ impl Outcome {
     }
 }
 
+/// Which limit a request passed; the `limit` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// Its key publishes too many events in the time (429).
+    Rate,
+    /// It has too much in it (413).
+    Size,
+}
+
 /// Counters of publishes, looked up once.
 pub struct Metrics {
     durable: [Counter; 5],
     ephemeral: [Counter; 5],
+    rate: Counter,
+    size: Counter,
 }
 
 impl Metrics {
@@ -73,7 +85,22 @@ impl Metrics {
             PUBLISHES,
             "Events asked to be published, a channel each, by kind (durable, ephemeral) and result (ok, duplicate, refused, unavailable, rejected)"
         );
-        Self { durable: counters("durable"), ephemeral: counters("ephemeral") }
+        describe_counter!(LIMITED, "Publishes that were refused for a limit, by limit (rate, size)");
+        let limited = |limit: &'static str| {
+            let counter = counter!(LIMITED, "limit" => limit);
+            counter.increment(0);
+            counter
+        };
+        let (rate, size) = (limited("rate"), limited("size"));
+        Self { durable: counters("durable"), ephemeral: counters("ephemeral"), rate, size }
+    }
+
+    /// Counts what was refused for a limit.
+    pub fn limited(&self, limit: Limited) {
+        match limit {
+            Limited::Rate => self.rate.increment(1),
+            Limited::Size => self.size.increment(1),
+        }
     }
 
     /// Counts one publish. A request too broken to say what it wanted counts as durable, the default.

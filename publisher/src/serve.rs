@@ -31,7 +31,7 @@ use crate::config::{Config, Drain, resolve};
 use crate::health::{self, Health};
 use crate::http::auth::{Auth, authenticate};
 use crate::http::problem::Problem;
-use crate::http::{Cors, not_found};
+use crate::http::{Cors, not_found, tell_client};
 use crate::metrics::{AuthMetrics, tls_failed};
 use crate::orders::{Hear, Orders as _};
 use crate::producers::{LAST_WORDS, Producers, Seams};
@@ -262,6 +262,7 @@ fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: A
         .merge(crate::http::order_routes(publisher, needs_key, limits))
         .merge(producers.router(config.limits.max_url))
         .layer(from_fn_with_state(auth, authenticate))
+        .layer(from_fn_with_state(Arc::new(config.limits.proxies()), tell_client))
         .fallback(not_found)
         .layer(from_fn_with_state(config.limits.request_timeout, deadline));
     cors.apply(router, &[Method::GET, Method::POST, Method::DELETE])

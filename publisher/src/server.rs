@@ -24,7 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Counter;
-use shared::net::{ClientStream, Peer, RequestBody, TimedStream, Tls, is_about_one_peer, set_options};
+use shared::net::{ClientStream, Peer, PeerAddress, RequestBody, TimedStream, Tls, is_about_one_peer, set_options};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -163,8 +163,10 @@ async fn drive(stream: ClientStream, router: Router, peer: Arc<Peer>, address: S
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(BUFFER);
     // On the heap: it is large, and this future would hold it twice.
-    let mut connection =
-        Box::pin(builder.serve_connection(TokioIo::new(stream), OnPeer { router, peer: peer.clone() }));
+    let mut connection = Box::pin(builder.serve_connection(
+        TokioIo::new(stream),
+        OnPeer { router, peer: peer.clone(), address: PeerAddress(address.ip()) },
+    ));
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = stop.cancelled() => {
@@ -195,6 +197,7 @@ async fn finish(mut connection: Pin<Box<Connection>>, peer: &Peer) -> hyper::Res
 struct OnPeer {
     router: Router,
     peer: Arc<Peer>,
+    address: PeerAddress,
 }
 
 impl Service<Request<Incoming>> for OnPeer {
@@ -205,7 +208,8 @@ impl Service<Request<Incoming>> for OnPeer {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (router, peer) = (self.router.clone(), self.peer.clone());
         let answering = peer.answering();
-        let request = request.map(|body| Body::new(RequestBody::new(body, peer.clone())));
+        let mut request = request.map(|body| Body::new(RequestBody::new(body, peer.clone())));
+        request.extensions_mut().insert(self.address);
         let answer = async move {
             let mut response = router.oneshot(request).await?;
             if peer.is_unread() {

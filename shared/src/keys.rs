@@ -15,6 +15,9 @@ pub const MAX_PREFIX_BYTES: usize = 32;
 /// Most partitions: a Redis Cluster has no more slots.
 pub const MAX_PARTITIONS: u16 = 16_384;
 
+/// What a user's own channel begins with.
+const USER_CHANNEL: &str = "user:";
+
 /// CRC16 as Redis Cluster computes it (XMODEM: polynomial 0x1021, no reflection, initial value 0).
 const CRC16: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_XMODEM);
 
@@ -114,6 +117,15 @@ impl Keys {
         self.internal(partition, "node:") + node
     }
 
+    /// A user's leases, one for each connection on any node: `sse.user:42`. In the partition of the user's own channel.
+    #[must_use]
+    pub fn user(&self, id: &str) -> String {
+        let mut digest = CRC16.digest();
+        digest.update(USER_CHANNEL.as_bytes());
+        digest.update(id.as_bytes());
+        self.internal(digest.finalize() % self.partitions, "user:") + id
+    }
+
     /// The stream of orders to all nodes: `sse.control`. See [`order`](crate::order).
     #[must_use]
     pub fn control(&self) -> String {
@@ -183,6 +195,7 @@ mod tests {
         assert_eq!(keys.once(&user, "a:b%"), "sse.once:user:42:a%3Ab%25");
         assert_eq!(keys.cancel(&user), "sse.cancel:user:42");
         assert_eq!(keys.node(0, "n1"), "sse.node:n1");
+        assert_eq!(keys.user("42"), "sse.user:42");
         assert_eq!(keys.control(), "sse.control");
     }
 
@@ -194,6 +207,7 @@ mod tests {
         assert_eq!(keys.clock(7), "app.{7}.clock");
         assert_eq!(keys.last(&user), format!("app.{{{p}}}.last:user:42"));
         assert_eq!(keys.once(&user, "k1"), format!("app.{{{p}}}.once:user:42:k1"));
+        assert_eq!(keys.user("42"), format!("app.{{{p}}}.user:42"), "where the user's channel is");
         assert_eq!(keys.node(7, "n1"), "app.{7}.node:n1");
         assert_eq!(keys.control(), "app.control");
     }

@@ -6,6 +6,7 @@
 //!
 //! [`memory`] is the embedded broker: one process, no Redis, the same semantics. [`redis`] carries events between nodes.
 
+pub mod leases;
 pub mod memory;
 pub mod past;
 pub mod redis;

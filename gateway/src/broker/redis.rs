@@ -11,6 +11,7 @@ mod barrier;
 pub(crate) mod catch_up;
 pub(crate) mod ended;
 pub(crate) mod hearing;
+pub mod leases;
 mod library;
 mod read;
 mod reader;
@@ -76,7 +77,7 @@ pub struct RedisBroker {
     keys: Keys,
     /// Name of this process in Redis, another at each start: the last part of the channel on which it hears itself.
     node: String,
-    library: Library,
+    library: Arc<Library>,
     /// For [`Broker::read`]: the session there is now. Written by `run` alone.
     current: Mutex<Option<Current>>,
     past_limits: PastLimits,
@@ -109,7 +110,7 @@ impl RedisBroker {
             client,
             keys,
             node: format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..)),
-            library: Library::new(started.functions),
+            library: Arc::new(Library::new(started.functions)),
             current: Mutex::new(None),
             past_limits: PastLimits::default(),
             check_interval: CHECK_INTERVAL,

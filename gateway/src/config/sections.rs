@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use publisher::http::{
     DEFAULT_MAX_BATCH, DEFAULT_MAX_CHANNELS, DEFAULT_MAX_DATA, DEFAULT_MAX_EVENT_NAME, DEFAULT_MAX_URL,
+    DEFAULT_PUBLISH_BURST,
 };
 use serde::{Deserialize, Serialize};
 use shared::config::duration;
+use shared::net::ForwardedHeader;
 use shared::telemetry::LogFormat;
+
+use crate::lane::{DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_HEAD};
 
 /// See [`super::Config::limits`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +19,28 @@ use shared::telemetry::LogFormat;
 pub struct Limits {
     /// Event streams open at a time; beyond it clients are told to come back later.
     pub max_connections: usize,
+    /// Event streams of one client address; where not set, 1,000 of each address of the internet; 0: any number.
+    pub max_connections_per_address: Option<usize>,
+    /// Event streams of one user over all nodes; 0: any number.
+    pub max_connections_per_user: usize,
+    /// How long a user's place outlives a node that was killed.
+    #[serde(with = "duration")]
+    pub user_lease: Duration,
+    /// Event streams opened a second, and twice as many at once; 0: any number.
+    pub connects_per_second: usize,
+    /// Addresses and networks of proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<String>,
+    /// The header in which they say it.
+    pub forwarded_header: ForwardedHeader,
+    /// Bytes of a request's head.
+    pub max_head: usize,
+    /// For a head, and between requests.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// Events that one key may publish a second, on the embedded broker; 0: any number.
+    pub publish_rate: u32,
+    /// Of these, how many at once.
+    pub publish_burst: u32,
     /// Channels of one connection, and of one publish.
     pub max_channels: usize,
     /// Bytes of path and query.
@@ -130,6 +156,16 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 100_000,
+            max_connections_per_address: None,
+            max_connections_per_user: 0,
+            user_lease: Duration::from_secs(30),
+            connects_per_second: 5_000,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            max_head: DEFAULT_MAX_HEAD,
+            head_timeout: DEFAULT_HEAD_TIMEOUT,
+            publish_rate: 0,
+            publish_burst: DEFAULT_PUBLISH_BURST,
             max_channels: DEFAULT_MAX_CHANNELS,
             max_url: DEFAULT_MAX_URL,
             max_data: DEFAULT_MAX_DATA,

@@ -7,11 +7,12 @@ use serde_json::Value;
 use super::*;
 
 mod broker;
+mod texts;
 
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 37] = [
+const RANGES: [Range; 45] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -19,6 +20,14 @@ const RANGES: [Range; 37] = [
     ("limits.open_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
     ("limits.max_lifetime", ["0s", "30days"], [None, Some("30days 1ms")], &[]),
     ("limits.max_connections", ["1", "10000000"], [Some("0"), Some("10000001")], &[]),
+    ("limits.max_connections_per_address", ["0", "10000000"], [None, Some("10000001")], &[]),
+    ("limits.max_connections_per_user", ["0", "1000"], [None, Some("1001")], &[]),
+    ("limits.user_lease", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
+    ("limits.connects_per_second", ["0", "1000000"], [None, Some("1000001")], &[]),
+    ("limits.max_head", ["8192", "262144"], [Some("8191"), Some("262145")], &[]),
+    ("limits.head_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[]),
+    ("limits.publish_rate", ["0", "1000000"], [None, Some("1000001")], &[]),
+    ("limits.publish_burst", ["1", "1000000"], [Some("0"), Some("1000001")], &[]),
     ("limits.max_channels", ["1", "1024"], [Some("0"), Some("1025")], &[]),
     ("limits.max_url", ["256", "32768"], [Some("255"), Some("32769")], &[]),
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
@@ -138,7 +147,7 @@ fn every_number_and_duration_has_a_range() {
         |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h']));
     let numbers = defaults.iter().filter(|(_, value)| is_number(value)).map(|(key, _)| &**key);
     // Not set, nothing shows that it is a number.
-    let numbers: BTreeSet<_> = numbers.chain(["lanes.loops"]).collect();
+    let numbers: BTreeSet<_> = numbers.chain(["lanes.loops", "limits.max_connections_per_address"]).collect();
     assert_eq!(numbers, RANGES.iter().map(|(key, ..)| *key).collect());
 }
 
@@ -170,53 +179,6 @@ fn addresses_that_are_none() {
             // One problem: that it is not loopback either would only confuse.
             assert_eq!(reason(key, value), format!("\"{value}\" is no address such as 127.0.0.1:8080: {why}"), "{key}");
         }
-    }
-}
-
-#[test]
-fn names_of_nodes() {
-    let longest = "n".repeat(64);
-    for node in ["a", "gw-1.eu_west", &longest] {
-        assert_eq!(by_env(&[("node", node)]).unwrap().node.as_deref(), Some(node));
-    }
-    for node in ["a b", "a/b", "노드", &"n".repeat(65)] {
-        assert_eq!(reason("node", node), "a node's name is 1 to 64 of A-Z a-z 0-9 - _ .");
-    }
-    assert_eq!(by_env(&[("node", "")]).unwrap().node, None, "empty text is no name");
-}
-
-#[test]
-fn heartbeat_events() {
-    let longest = "e".repeat(256);
-    for event in ["ping", "하트비트", "sse", &longest] {
-        assert_eq!(by_env(&[("heartbeat_event", event)]).unwrap().heartbeat_event.as_deref(), Some(event));
-    }
-    assert_eq!(reason("heartbeat_event", "sse.ping"), "event names beginning sse. are the gateway's own signals");
-    for event in ["a\nb", "a\rdata: forged", "a\0", "\u{7f}", &"e".repeat(257)] {
-        assert_eq!(reason("heartbeat_event", event), "an event's name is 1 to 256 bytes without control characters");
-    }
-    let empty = Config { heartbeat_event: Some(String::new()), ..Config::default() };
-    assert_eq!(
-        empty.check().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["invalid value for \"heartbeat_event\": an event's name is 1 to 256 bytes without control characters"]
-    );
-}
-
-#[test]
-fn origins() {
-    let origins = |text| by_env(&[("cors.allowed_origins", text)]).map(|config| config.cors.allowed_origins);
-    assert_eq!(
-        origins("https://a.example, http://localhost:5173").unwrap(),
-        ["https://a.example", "http://localhost:5173"]
-    );
-    assert_eq!(origins("*").unwrap(), ["*"]);
-    assert!(origins("").unwrap().is_empty());
-    for (given, told) in [("a.example", "a.example"), ("https://a.example,*", "*"), ("*,https://a.example", "*")] {
-        let expected = format!(
-            "\"{told}\" is not an origin such as https://app.example.com or https://*.example.com \
-             (\"*\" stands for all, and stands alone)"
-        );
-        assert_eq!(reason("cors.allowed_origins", given), expected);
     }
 }
 

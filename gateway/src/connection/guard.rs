@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::addresses::AddressPlace;
 use super::close::CloseReason;
+use crate::broker::leases::Lease;
 use crate::metrics::ConnectionMetrics;
 
 /// How many connections may be open, and how many are.
@@ -30,17 +32,39 @@ impl Gate {
     pub fn enter(self: &Arc<Self>) -> Option<Place> {
         let more = |open| (open < self.limit).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Place(self.clone()))
+        Some(Place { gate: self.clone(), others: None })
     }
 }
 
-/// One of the places of a [`Gate`].
+/// One of the places of a [`Gate`], and those that the connection has under other limits.
 #[derive(Debug)]
-pub struct Place(Arc<Gate>);
+pub struct Place {
+    gate: Arc<Gate>,
+    /// Most connections are under no other limit.
+    others: Option<Box<Others>>,
+}
+
+/// Given back together with the place.
+#[derive(Debug)]
+struct Others {
+    _address: Option<AddressPlace>,
+    _lease: Option<Lease>,
+}
+
+impl Place {
+    /// The same, holding these too.
+    #[must_use]
+    pub fn with(mut self, address: Option<AddressPlace>, lease: Option<Lease>) -> Self {
+        if address.is_some() || lease.is_some() {
+            self.others = Some(Box::new(Others { _address: address, _lease: lease }));
+        }
+        self
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.gate.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,7 @@
 //! Where it stands is a position for each partition (`join`); what can be written beyond that is a question to replay and
 //! log (`merge`). Nothing is kept of what was written.
 
+mod addresses;
 mod close;
 mod follow;
 mod guard;
@@ -16,8 +17,8 @@ mod leave;
 mod merge;
 mod opening;
 mod pass;
+mod passes;
 mod pieces;
-mod registry;
 mod resume;
 mod write;
 
@@ -31,6 +32,7 @@ use shared::position::Position;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+pub use self::addresses::{AddressPlace, Addresses};
 pub use self::close::CloseReason;
 pub use self::guard::{Gate, Guard, Place};
 use self::join::{Part, Reader, Said};
@@ -41,9 +43,9 @@ use self::merge::{Batch, Source};
 use self::opening::Opening;
 pub use self::opening::{Greeting, jittered_retry};
 use self::pass::Pass;
-pub use self::pass::{Admission, number};
+pub use self::pass::{Credential, number};
+pub use self::passes::{Passes, Renewed, Terms};
 pub use self::pieces::Pieces;
-pub use self::registry::{Registry, Renewed, Terms};
 pub use self::resume::{Resume, is_over};
 use self::write::Write;
 use crate::hub::encoded::Format;

@@ -8,7 +8,7 @@ use shared::channel::Channel;
 use shared::event_stream::encode;
 use tokio::time::Instant;
 
-use super::registry::{Registered, Registry, Terms};
+use super::passes::{Passes, Registered, Terms};
 use super::{CloseReason, Connection, Next, Pieces};
 use crate::hub::Wakeup;
 
@@ -17,16 +17,16 @@ const FAR: Duration = Duration::from_secs(24 * 3_600);
 
 /// For a stream that is opened with a token.
 #[derive(Debug)]
-pub struct Admission {
+pub struct Credential {
     /// Where it can be found.
-    pub registry: Arc<Registry>,
+    pub passes: Arc<Passes>,
     /// Of the token.
     pub terms: Terms,
     /// How long before its end the stream is told.
     pub notice: Duration,
 }
 
-/// Of an open stream with a token. Dropping it takes it out of the registry.
+/// Of an open stream with a token. Dropping it takes it out of the passes.
 #[derive(Debug)]
 pub(super) struct Pass {
     registered: Registered,
@@ -56,10 +56,10 @@ enum Verdict {
 impl Connection {
     /// It was opened with a token. To be said before it is asked anything.
     #[must_use]
-    pub fn admitted(mut self, admission: Admission) -> Self {
+    pub fn admitted(mut self, credential: Credential) -> Self {
         if let Some(opening) = &self.opening {
             let channels = self.readers.iter().map(|reader| reader.subscription.channel().clone()).collect();
-            let pass = Pass::new(admission, opening.number, channels, &self.wakeup, Instant::now());
+            let pass = Pass::new(credential, opening.number, channels, &self.wakeup, Instant::now());
             self.pass = Some(Box::new(pass));
         }
         self
@@ -82,10 +82,10 @@ impl Connection {
 }
 
 impl Pass {
-    fn new(admission: Admission, number: u64, channels: Box<[Channel]>, wakeup: &Arc<Wakeup>, now: Instant) -> Self {
-        let Admission { registry, terms, notice } = admission;
+    fn new(credential: Credential, number: u64, channels: Box<[Channel]>, wakeup: &Arc<Wakeup>, now: Instant) -> Self {
+        let Credential { passes, terms, notice } = credential;
         let expires = terms.expires;
-        let registered = registry.enter(number, terms, channels, wakeup);
+        let registered = passes.enter(number, terms, channels, wakeup);
         Self { registered, number, notice, renewals: 0, expires, due: now, told: false }
     }
 
@@ -168,16 +168,15 @@ mod tests {
         Terms { user: Some("42".into()), token: Some("j".into()), issued: None, expires: at(expires) }
     }
 
-    fn pass(registry: &Arc<Registry>, expires: u64, now: Instant) -> Pass {
-        let admission =
-            Admission { registry: registry.clone(), terms: terms(expires), notice: Duration::from_secs(60) };
-        Pass::new(admission, 0xff, Box::default(), &Arc::default(), now)
+    fn pass(passes: &Arc<Passes>, expires: u64, now: Instant) -> Pass {
+        let credential = Credential { passes: passes.clone(), terms: terms(expires), notice: Duration::from_secs(60) };
+        Pass::new(credential, 0xff, Box::default(), &Arc::default(), now)
     }
 
     #[tokio::test(start_paused = true)]
     async fn is_told_ahead_of_the_end_once_and_then_ends() {
-        let (registry, now) = (Arc::new(Registry::default()), Instant::now());
-        let mut pass = pass(&registry, 1_000, now);
+        let (passes, now) = (Arc::new(Passes::default()), Instant::now());
+        let mut pass = pass(&passes, 1_000, now);
         assert_eq!((pass.look(now, at(100)), pass.due()), (Verdict::Stay, now + Duration::from_secs(840)));
         let told = "event: sse.token-expiring\ndata: {\"connection\":\"00000000000000ff\",\"expires_in\":60}\n\n";
         assert_eq!(pass.look(now, at(940)), Verdict::Say(told.as_bytes().to_vec()));
@@ -188,19 +187,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_puts_the_end_off_and_is_told_of_anew() {
-        let (registry, now) = (Arc::new(Registry::default()), Instant::now());
-        let mut pass = pass(&registry, 1_000, now);
+        let (passes, now) = (Arc::new(Passes::default()), Instant::now());
+        let mut pass = pass(&passes, 1_000, now);
         assert!(matches!(pass.look(now, at(990)), Verdict::Say(_)));
-        registry.renew(0xff, terms(2_000), |_| true);
+        passes.renew(0xff, terms(2_000), |_| true);
         assert_eq!((pass.look(now, at(1_500)), pass.due()), (Verdict::Stay, now + Duration::from_secs(440)));
         assert!(matches!(pass.look(now, at(1_945)), Verdict::Say(_)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn ends_that_others_want() {
-        let (registry, now) = (Arc::new(Registry::default()), Instant::now());
-        let (mut one, mut other) = (pass(&registry, 1_000, now), pass(&registry, 1_000, now));
-        registry.disconnect("42");
+        let (passes, now) = (Arc::new(Passes::default()), Instant::now());
+        let (mut one, mut other) = (pass(&passes, 1_000, now), pass(&passes, 1_000, now));
+        passes.disconnect("42");
         // Both have the number 0xff here, and the one that came last is found by it.
         assert_eq!(other.look(now, at(0)), Verdict::Leave(CloseReason::Disconnected, Vec::new()));
         assert_eq!(one.look(now, at(0)), Verdict::Stay);

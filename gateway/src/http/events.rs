@@ -16,14 +16,16 @@ use publisher::http::problem::Problem;
 use publisher::http::{has_media_type, read_body};
 use shared::auth::{Access, AuthError, Token};
 use shared::channel::Channel;
+use shared::event::MAX_RETRY;
 use shared::event_stream::{self, encode};
 use tokio::time::Instant;
 
+use super::admission::Caller;
 use super::{Node, params, told};
-use crate::connection::{self, Admission, Connection, Greeting, Guard, Resume, is_over, jittered_retry};
+use crate::connection::{self, Connection, Credential, Greeting, Guard, Resume, is_over, jittered_retry};
 use crate::hub::{Wakeup, all_live};
 use crate::lane::{Carried, EventStream, Way};
-use crate::metrics::TurnedAway;
+use crate::metrics::{Limited, TurnedAway};
 
 /// What an `EventSource` sends when it comes back.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -44,9 +46,11 @@ pub(super) async fn by_query(
     request: Request,
 ) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let channels = params::channels_of_query(query, &access, &node.limits)?;
+    let channels =
+        params::channels_of_query(query, &access, &node.limits).inspect_err(|problem| count(&node, problem))?;
     let wanted = wanted(request.headers(), query, &node)?;
-    Ok(open(&node, &way, &access, &channels, &wanted).await)
+    let caller = Caller::of(&request, &access, &node.admission);
+    Ok(open(&node, &way, &access, &channels, &wanted, caller).await)
 }
 
 /// `POST /events` with `{"channels": [...]}`, for lists too long for a URL.
@@ -56,14 +60,16 @@ pub(super) async fn by_body(
     Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let caller = Caller::of(&request, &access, &node.admission);
     let (head, body) = request.into_parts();
     if !has_media_type(&head.headers, "application/json") {
         return Err(Problem::unsupported_type("application/json", "the channels come as application/json"));
     }
     let body = read_body(body, "body", params::max_body(&node.limits)).await?;
-    let channels = params::channels_of_body(&body, &access, &node.limits)?;
+    let channels =
+        params::channels_of_body(&body, &access, &node.limits).inspect_err(|problem| count(&node, problem))?;
     let wanted = wanted(&head.headers, head.uri.query().unwrap_or_default(), &node)?;
-    Ok(open(&node, &way, &access, &channels, &wanted).await)
+    Ok(open(&node, &way, &access, &channels, &wanted, caller).await)
 }
 
 /// `GET /api/sse/connect?userId=42`: the channel `user:42`, with a first event that says so.
@@ -76,7 +82,8 @@ pub(super) async fn connect(
     let query = request.uri().query().unwrap_or_default();
     let channel = params::channel_of_user(query, &access)?;
     let wanted = connection::Request { greeting: Some(CONNECTED), ..wanted(request.headers(), query, &node)? };
-    Ok(open(&node, &way, &access, &[channel], &wanted).await)
+    let caller = Caller::of(&request, &access, &node.admission);
+    Ok(open(&node, &way, &access, &[channel], &wanted, caller).await)
 }
 
 /// The header wins over the query: a browser that comes back repeats its first URL.
@@ -89,16 +96,24 @@ fn wanted(headers: &HeaderMap, query: &str, node: &Node) -> Result<connection::R
     Ok(wanted)
 }
 
+/// Counts more channels, or longer names, than are taken.
+fn count(node: &Node, problem: &Problem) {
+    if problem.is_over_limit() {
+        node.admission.metrics().over(Limited::Channels);
+    }
+}
+
 async fn open(
     node: &Arc<Node>,
     way: &Way,
     access: &Access,
     channels: &[Channel],
     wanted: &connection::Request,
+    caller: Caller,
 ) -> Response {
-    let opened = attach(node, way, channels, wanted).await;
+    let opened = attach(node, way, channels, wanted, caller).await;
     let Access::Token(token) = access else { return answer(node, way, wanted, opened) };
-    let opened = opened.map(|opened| opened.map(|connection| connection.admitted(admission(node, token))));
+    let opened = opened.map(|opened| opened.map(|connection| connection.admitted(credential(node, token))));
     // Revoked since it was verified. Whoever revokes it from now on finds the stream.
     if node.verifier.is_revoked(token) {
         return node.auth.refuse(AuthError::Revoked);
@@ -106,10 +121,10 @@ async fn open(
     answer(node, way, wanted, opened)
 }
 
-fn admission(node: &Node, token: &Token) -> Admission {
+fn credential(node: &Node, token: &Token) -> Credential {
     let terms = told::terms(token, node.verifier.settings().leeway);
     let left = terms.expires.duration_since(SystemTime::now()).unwrap_or_default();
-    Admission { registry: node.registry.clone(), terms, notice: EXPIRY_NOTICE.min(left / 2) }
+    Credential { passes: node.passes.clone(), terms, notice: EXPIRY_NOTICE.min(left / 2) }
 }
 
 fn answer(
@@ -139,11 +154,12 @@ async fn attach(
     way: &Way,
     channels: &[Channel],
     wanted: &connection::Request,
+    caller: Caller,
 ) -> Result<Option<Connection>, TurnedAway> {
     if node.lifecycle.is_draining() {
         return Err(TurnedAway::Draining);
     }
-    let place = node.gate.enter().ok_or(TurnedAway::Capacity)?;
+    let place = node.admission.admit(caller).await?;
     let (wakeup, metrics) = match way {
         Way::Hyper(_) => (Arc::new(Wakeup::default()), &node.on_hyper),
         Way::Direct(wakeup) => (wakeup.clone(), &node.on_direct),
@@ -179,7 +195,8 @@ fn turn_away(node: &Node, reason: TurnedAway, resume: &Resume) -> Response {
     node.metrics.turned_away(reason);
     tracing::debug!(reason = reason.as_str(), "turned an event stream away");
     let mut bytes = Vec::new();
-    encode::retry(&mut bytes, jittered_retry(node.connection.retry, &mut fastrand::Rng::new()));
+    let retry = jittered_retry(node.connection.retry, &mut fastrand::Rng::new());
+    encode::retry(&mut bytes, (retry + node.admission.turned_away(reason)).min(MAX_RETRY));
     if let Some(cursor) = resume.cursor() {
         encode::id(&mut bytes, &cursor);
     }

@@ -2,7 +2,9 @@
 //! publish routes; the operator port has its own router in [`admin`].
 
 pub mod admin;
+mod admission;
 mod auth;
+mod connects;
 mod demo;
 mod events;
 mod params;
@@ -24,9 +26,11 @@ use publisher::http::{method_not_allowed, not_found, url_limit};
 use publisher::orders::Orders;
 use shared::auth::Verifier;
 
+pub use self::admission::Admission;
 pub use self::auth::auth;
+pub use self::connects::Connects;
 pub use self::told::Told;
-use crate::connection::{ConnectionSettings, Gate, Registry};
+use crate::connection::{ConnectionSettings, Passes};
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
@@ -38,14 +42,14 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// What all connections have in common.
     pub connection: Arc<ConnectionSettings>,
-    /// How many there may be.
-    pub gate: Arc<Gate>,
+    /// Who is let in.
+    pub admission: Admission,
     /// What those of the direct lane count.
     pub on_direct: Arc<ConnectionMetrics>,
     /// What those of the hyper lane count.
     pub on_hyper: Arc<ConnectionMetrics>,
     /// Those that were opened with a token.
-    pub registry: Arc<Registry>,
+    pub passes: Arc<Passes>,
     /// Where all nodes are told, and tickets are kept.
     pub orders: Arc<dyn Orders>,
     /// Whose tokens are taken.

@@ -119,7 +119,7 @@ pub(super) async fn renew(
         return Err(wrong_connection());
     }
     let renewal = Renewal { connection, token: token.store() };
-    match told::renew(&node.registry, &node.verifier, &renewal) {
+    match told::renew(&node.passes, &node.verifier, &renewal) {
         Renewed::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         Renewed::Refused => {
             let detail =

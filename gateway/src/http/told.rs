@@ -9,7 +9,7 @@ use shared::channel::Channel;
 use shared::order::{Order, Renewal, Revocation};
 use tokio::sync::watch;
 
-use crate::connection::{self, Registry, Renewed, Terms};
+use crate::connection::{self, Passes, Renewed, Terms};
 use crate::hub::Hub;
 
 /// Hears orders for the node.
@@ -17,7 +17,7 @@ pub struct Told {
     /// Whose channels are dismissed.
     pub hub: Arc<Hub>,
     /// Whose streams end, or go on.
-    pub registry: Arc<Registry>,
+    pub passes: Arc<Passes>,
     /// Who takes no token that was revoked.
     pub verifier: Arc<Verifier>,
     /// Told once revocations are known.
@@ -36,11 +36,11 @@ impl Hear for Told {
                 if let Ok(channel) = Channel::user(&user) {
                     self.hub.dismiss(&channel);
                 }
-                self.registry.disconnect(&user);
+                self.passes.disconnect(&user);
             }
             Order::Revoke(revocation) => self.revoke(&[revocation]),
             Order::Renew(renewal) => {
-                renew(&self.registry, &self.verifier, &renewal);
+                renew(&self.passes, &self.verifier, &renewal);
             }
         }
     }
@@ -56,23 +56,23 @@ impl Told {
     fn revoke(&self, all: &[Revocation]) {
         let news = self.verifier.revoke(all, SystemTime::now());
         if !news.is_empty() {
-            self.registry.revoke(&news);
+            self.passes.revoke(&news);
         }
     }
 }
 
 /// A stream of this node goes on with the token of `renewal`, if that is still good.
-pub(super) fn renew(registry: &Registry, verifier: &Verifier, renewal: &Renewal) -> Renewed {
+pub(super) fn renew(passes: &Passes, verifier: &Verifier, renewal: &Renewal) -> Renewed {
     let (Some(number), Some(token)) = (connection::number(&renewal.connection), Token::restore(&renewal.token)) else {
         return Renewed::NotHere;
     };
     let Ok(token) = verifier.still_good(token, SystemTime::now()) else { return Renewed::Refused };
     let (terms, token) = (terms(&token, verifier.settings().leeway), Arc::new(token));
     let access = Access::Token(token.clone());
-    let renewed = registry.renew(number, terms, |channel| access.may_read(channel));
+    let renewed = passes.renew(number, terms, |channel| access.may_read(channel));
     // Revoked since it was looked at. Whoever revokes it from now on finds the stream by it.
     if renewed == Renewed::Done && verifier.is_revoked(&token) {
-        registry.revoke_one(number);
+        passes.revoke_one(number);
     }
     renewed
 }

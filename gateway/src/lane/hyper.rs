@@ -19,26 +19,19 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use shared::net::{ClientStream, RequestBody, TimedStream};
+use shared::net::{ClientStream, PeerAddress, RequestBody, TimedStream};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::Way;
 use super::response::ResponseBody;
 use super::transport::Transport;
+use super::{Heads, Way};
 
-/// For a request's head, and between requests. Longer than the 60 s for which nginx keeps an idle connection to us, so that
-/// it is never this side that closes under a request.
-pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-/// Most bytes that hyper holds for one HTTP/1.1 connection beyond a write under way; also the longest request head.
-const HTTP1_BUFFER: usize = 64 << 10;
-/// The same for an HTTP/2 stream.
+/// Most bytes that hyper holds for one HTTP/2 stream beyond a write under way.
 const HTTP2_BUFFER: usize = 64 << 10;
-/// Longest head of an HTTP/2 request, the same as [`HTTP1_BUFFER`] allows.
-const MAX_HEAD: u32 = 64 << 10;
 /// Streams on one HTTP/2 connection: a browser has one a tab.
 const HTTP2_STREAMS: u32 = 250;
 /// HTTP/2 pings find a peer that is gone without a word.
@@ -48,6 +41,7 @@ const HTTP2_PING: Duration = Duration::from_secs(20);
 pub struct HyperLane {
     router: Router,
     write_timeout: Duration,
+    heads: Heads,
     /// The tasks: whoever stops waits for them there.
     tasks: TaskTracker,
     /// From then on requests under way finish, and no new ones are taken.
@@ -75,8 +69,14 @@ impl Handed {
 impl HyperLane {
     /// A lane whose connections run in `tasks` until they end, or until no request is under way after `stop`.
     #[must_use]
-    pub fn new(router: Router, write_timeout: Duration, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { router, write_timeout, tasks, stop })
+    pub fn new(
+        router: Router,
+        write_timeout: Duration,
+        heads: Heads,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self { router, write_timeout, heads, tasks, stop })
     }
 
     pub(super) fn write_timeout(&self) -> Duration {
@@ -114,10 +114,12 @@ impl HyperLane {
         transport: Arc<Transport>,
         address: Option<SocketAddr>,
     ) -> impl Future<Output = ()> + Send + use<> {
+        let peer = address.map(|address| PeerAddress(address.ip()));
         let service =
-            OnTransport { router: self.router.clone(), transport: transport.clone(), answer: Mutex::new(answer) };
-        let connection = builder(self.tasks.clone()).serve_connection(TokioIo::new(stream), service).into_owned();
-        drive(Box::pin(connection), transport, address, self.stop.clone())
+            OnTransport { router: self.router.clone(), transport: transport.clone(), peer, answer: Mutex::new(answer) };
+        let connection =
+            builder(self.tasks.clone(), &self.heads).serve_connection(TokioIo::new(stream), service).into_owned();
+        drive(Box::pin(connection), transport, address, self.heads.clone(), self.stop.clone())
     }
 }
 
@@ -127,9 +129,10 @@ async fn drive(
     mut connection: Pin<Box<Connection>>,
     transport: Arc<Transport>,
     peer: Option<SocketAddr>,
+    heads: Heads,
     stop: CancellationToken,
 ) {
-    let mut given_up = pin!(transport.given_up(HEADER_TIMEOUT));
+    let mut given_up = pin!(transport.given_up(heads.timeout));
     let mut stopping = false;
     let result = loop {
         tokio::select! {
@@ -147,6 +150,7 @@ async fn drive(
         }
     };
     if let Err(error) = result {
+        heads.count(&*error);
         // Clients go away all the time.
         tracing::debug!(?peer, error = %error, "connection ended");
     }
@@ -156,6 +160,7 @@ async fn drive(
 struct OnTransport {
     router: Router,
     transport: Arc<Transport>,
+    peer: Option<PeerAddress>,
     /// To the first request, where the direct lane has had it answered. Taken by it.
     answer: Mutex<Option<Response>>,
 }
@@ -171,6 +176,9 @@ impl Service<Request<Incoming>> for OnTransport {
         let under_way = transport.request(http2);
         let mut request = request.map(|body| Body::new(RequestBody::new(body, transport.peer().clone())));
         request.extensions_mut().insert(Way::Hyper(transport.clone()));
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         let answered = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let answer = async move {
             let mut response = match answered {
@@ -188,12 +196,12 @@ impl Service<Request<Incoming>> for OnTransport {
     }
 }
 
-fn builder(tasks: TaskTracker) -> auto::Builder<TrackedExecutor> {
+fn builder(tasks: TaskTracker, heads: &Heads) -> auto::Builder<TrackedExecutor> {
     let mut builder = auto::Builder::new(TrackedExecutor(tasks));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP1_BUFFER);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(heads.timeout).max_buf_size(heads.most);
     builder
         .http2()
-        .max_header_list_size(MAX_HEAD)
+        .max_header_list_size(u32::try_from(heads.most).unwrap_or(u32::MAX))
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PING)

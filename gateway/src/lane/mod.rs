@@ -11,6 +11,7 @@
 mod accept;
 mod body;
 mod direct;
+mod heads;
 pub mod hyper;
 mod response;
 mod serve;
@@ -20,6 +21,7 @@ mod way;
 
 pub use self::accept::bind;
 pub use self::body::EventStream;
+pub use self::heads::{DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_HEAD, Heads};
 pub use self::serve::{DirectPort, LaneSettings, TlsPort, serve};
 pub use self::transport::Transport;
 pub use self::way::{Carried, Way};

@@ -11,6 +11,7 @@ use shared::net::Tls;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Heads;
 use super::accept::{Lanes, accept_all};
 use super::direct::{DirectLane, DirectSettings};
 use super::hyper::HyperLane;
@@ -20,6 +21,8 @@ use super::hyper::HyperLane;
 pub struct LaneSettings {
     /// A socket that takes nothing for so long is closed.
     pub write_timeout: Duration,
+    /// Bounds on the heads of requests.
+    pub heads: Heads,
     /// Sockets at a time; more wait to be accepted.
     pub max_sockets: usize,
     /// `None`: the hyper lane serves everything.
@@ -60,14 +63,22 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let LaneSettings { write_timeout, max_sockets, direct, tls } = settings;
-    let hyper = HyperLane::new(router.clone(), write_timeout, tasks, stop.clone());
+    let LaneSettings { write_timeout, heads, max_sockets, direct, tls } = settings;
+    let hyper = HyperLane::new(router.clone(), write_timeout, heads.clone(), tasks, stop.clone());
     // Event loops write what is shared by all connections; what goes by TLS is a connection's own.
     let Some(DirectPort { loops, rest, is_stream }) = direct.filter(|_| tls.is_none()) else {
         return accept_all(listener, Lanes { direct: None, hyper, tls }, max_sockets, stop).await;
     };
-    let settings =
-        DirectSettings { loops, rest, router, is_stream, write_timeout, hyper: hyper.clone(), stop: stop.clone() };
+    let settings = DirectSettings {
+        loops,
+        rest,
+        router,
+        is_stream,
+        write_timeout,
+        heads,
+        hyper: hyper.clone(),
+        stop: stop.clone(),
+    };
     let (direct, ended) = DirectLane::start(&settings)?;
     let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper, tls: None }, max_sockets, stop.clone());
     tokio::pin!(ended);

@@ -245,6 +245,11 @@ impl Gateway {
         Stream::open(self.streams.get(self.url(path))).await
     }
 
+    /// A client with a connection of its own for each event stream, for requests with headers.
+    pub fn fresh(&self) -> &Client {
+        &self.streams
+    }
+
     /// Publishes by `POST /publish`. Returns the answer.
     pub async fn publish(&self, body: Value) -> Value {
         let response = self.client.post(self.url("/publish")).json(&body).send().await.unwrap();

@@ -9,7 +9,7 @@ use super::*;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 19] = [
+const RANGES: [Range; 21] = [
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
@@ -25,6 +25,8 @@ const RANGES: [Range; 19] = [
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
     ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
     ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("limits.publish_rate", ["0", "1000000"], [None, Some("1000001")], &[]),
+    ("limits.publish_burst", ["1", "1000000"], [Some("0"), Some("1000001")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[]),
     ("limits.request_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("redis.command_timeout", "500ms")]),
     ("drain.deadline", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[("drain.grace", "50ms")]),

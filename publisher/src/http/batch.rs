@@ -13,17 +13,18 @@ use shared::auth::Access;
 use super::body;
 use super::fields::Order;
 use super::problem::Problem;
+use super::rate::Key;
 use super::service::Service;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
-pub(super) async fn publish(service: &Service, access: &Access, body: Body) -> Result<Response, Problem> {
+pub(super) async fn publish(service: &Service, access: &Access, key: &Key, body: Body) -> Result<Response, Problem> {
     let batch = body::read(body, "body", body::MAX_BATCH_BYTES).await;
     let batch = batch.map_err(|problem| service.refused(false, problem))?;
     let lines = lines(&batch, service.limits.max_batch).map_err(|problem| service.refused(false, problem))?;
     let orders = lines.into_iter().map(|(number, line)| order(service, access, line, number)).collect();
     let mut answers = Vec::new();
-    for answer in service.carry_out_all(orders).await {
+    for answer in service.carry_out_all(key, orders).await? {
         match answer {
             Ok(answer) => write_line(&mut answers, &answer),
             Err(problem) => write_line(&mut answers, &problem),
@@ -90,7 +91,7 @@ mod tests {
         let broker = Arc::new(Batches::default());
         let service = Service::new(Arc::clone(&broker) as Arc<dyn Publish>, Limits::default(), Metrics::new());
         let lines = "{\"channel\":\"a\"}\nwrong\n{\"channels\":[\"b\",\"c\"]}\n{\"channel\":\"d\"}";
-        let response = publish(&service, &Access::Open, Body::from(lines)).await.unwrap();
+        let response = publish(&service, &Access::Open, &Key::Unknown, Body::from(lines)).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let answers: Vec<_> = std::str::from_utf8(&body).unwrap().lines().collect();
         assert_eq!(*broker.0.lock().unwrap(), [["a", "b", "c", "d"]]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, ORIGIN};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, ORIGIN, RETRY_AFTER};
 use http::{HeaderValue, Method, Uri};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
@@ -89,8 +89,8 @@ impl Cors {
         let layer = layer
             .allow_methods(methods.to_vec())
             .allow_headers([CONTENT_TYPE, AUTHORIZATION, CACHE_CONTROL, LAST_EVENT_ID])
-            // Where the channel is that an answer or a job will be told on.
-            .expose_headers([LOCATION])
+            // Where the channel is that an answer or a job will be told on; and when to try again.
+            .expose_headers([LOCATION, RETRY_AFTER])
             .max_age(MAX_AGE);
         router.layer(layer)
     }

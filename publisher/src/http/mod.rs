@@ -19,6 +19,7 @@ mod orders;
 pub mod problem;
 mod publish;
 pub mod query;
+mod rate;
 mod raw;
 mod room;
 mod service;
@@ -36,6 +37,7 @@ pub use self::body::{has_media_type, read as read_body};
 pub(crate) use self::check::channel;
 pub use self::cors::{AllowedOrigin, Cors, OriginError};
 use self::problem::Problem;
+pub use self::rate::tell_client;
 use self::service::Service;
 use crate::metrics::{CancelMetrics, Metrics};
 use crate::orders::Orders;
@@ -50,6 +52,8 @@ pub const DEFAULT_MAX_CHANNELS: usize = 64;
 pub const DEFAULT_MAX_EVENT_NAME: usize = 256;
 /// Most lines of one batch: what a broker takes in well under a client's usual time limit.
 pub const DEFAULT_MAX_BATCH: usize = 1_000;
+/// Events that one key may publish at once, where it may publish so many a second: two full batches.
+pub const DEFAULT_PUBLISH_BURST: u32 = 2_000;
 /// Longest URL (path and query), in bytes: what proxies in front commonly let through.
 pub const DEFAULT_MAX_URL: usize = 8_192;
 
@@ -66,6 +70,10 @@ pub struct Limits {
     pub max_batch: usize,
     /// Bytes of path and query.
     pub max_url: usize,
+    /// Events a second that one key may publish, one for each channel; 0: any number.
+    pub publish_rate: u32,
+    /// How many of these at once.
+    pub publish_burst: u32,
 }
 
 impl Default for Limits {
@@ -76,6 +84,8 @@ impl Default for Limits {
             max_event_name: DEFAULT_MAX_EVENT_NAME,
             max_batch: DEFAULT_MAX_BATCH,
             max_url: DEFAULT_MAX_URL,
+            publish_rate: 0,
+            publish_burst: DEFAULT_PUBLISH_BURST,
         }
     }
 }

@@ -13,6 +13,7 @@ use shared::channel::Channel;
 use super::auth::may_publish;
 use super::check::{self, Draft};
 use super::problem::Problem;
+use super::rate::Key;
 use super::service::Service;
 use super::{Limits, body, query};
 use crate::Publication;
@@ -28,8 +29,10 @@ pub(super) async fn notify(
     Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<&'static str, Problem> {
+    let key = Key::of(request.extensions());
     let order = read(request, &access, &service.limits).await;
     let (channel, publication) = order.map_err(|problem| service.refused(false, problem))?;
+    service.allow(&key, 1)?;
     let receipt = service.publish(&channel, publication).await?;
     if receipt.receivers > 0 {
         return Ok(SENT);

@@ -1,6 +1,7 @@
 //! Orders to all nodes: `POST /channels/{channel}/disconnect`, `POST /users/{id}/disconnect`, `POST /tokens/revoke`. For
 //! operators where there is authentication.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,8 +11,9 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
-use shared::auth::Access;
+use shared::auth::{Access, MAX_TOKEN_BYTES};
 use shared::channel::Channel;
 use shared::order::{Order, Revocation};
 
@@ -22,9 +24,9 @@ use crate::metrics::{CancelMetrics, Outcome};
 use crate::orders::Orders;
 
 /// Bytes of a body: `{"sub": "..."}` with the longest names, each byte escaped.
-const MAX_BODY: usize = 4 << 10;
-/// Longest `sub` and `jti`, in bytes.
-const MAX_NAME: usize = 512;
+const MAX_BODY: usize = 64 << 10;
+/// Longest `sub` and `jti`, in bytes: no token has longer ones.
+const MAX_NAME: usize = MAX_TOKEN_BYTES;
 /// Longest that a revocation is remembered, and how long where the request does not say when its tokens expire: a year.
 const REVOKED_FOR: u64 = 366 * 24 * 3_600;
 /// What else is given with tokens' times.
@@ -124,8 +126,12 @@ pub(super) async fn revoke(
 }
 
 fn revocation(body: &[u8], now: u64) -> Result<Revocation, Problem> {
-    let members: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
+    let Members(members) = serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
+    let mut seen = members.iter().enumerate();
+    if let Some((_, (key, _))) = seen.find(|(i, (key, _))| members[..*i].iter().any(|(before, _)| before == key)) {
+        return Err(Problem::duplicate_key(key.clone()));
+    }
+    let members: Map<String, Value> = members.into_iter().collect();
     if let Some(key) = members.keys().find(|key| !["jti", "sub", "exp"].contains(&key.as_str())) {
         return Err(Problem::unknown_key(key, "unknown key, this body has jti or sub, and exp"));
     }
@@ -139,8 +145,9 @@ fn revocation(body: &[u8], now: u64) -> Result<Revocation, Problem> {
         None => now + REVOKED_FOR,
         Some(value) => {
             let most = now + REVOKED_FOR;
-            let exp = value.as_u64().filter(|exp| (1..=most).contains(exp));
-            let detail = "exp is when the last of the tokens expires, in seconds since 1970, at most a year from now";
+            let exp = value.as_u64().filter(|exp| (now.saturating_sub(LEEWAY)..=most).contains(exp));
+            let detail = "exp is when the last of the tokens expires, in seconds since 1970: not in the past, and at most a year \
+                from now";
             exp.ok_or_else(|| Problem::invalid("exp", detail).limit(most))?.saturating_add(LEEWAY)
         }
     };
@@ -155,6 +162,33 @@ fn name(members: &Map<String, Value>, key: &'static str) -> Result<Option<String
         return Err(Problem::invalid(key, detail).limit(MAX_NAME));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// The members of a JSON object as they stand: a map would keep one of those that are given twice without a word.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        from.deserialize_map(All)
+    }
 }
 
 /// A body means nothing, but some clients send `{}`.
@@ -189,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let long = "x".repeat(513);
+        let long = "x".repeat(MAX_NAME + 1);
         for (body, field) in [
             ("", "body"),
             ("[]", "body"),
@@ -200,6 +234,8 @@ mod tests {
             (&format!(r#"{{"sub":"{long}"}}"#), "sub"),
             (r#"{"jti":"j","exp":"soon"}"#, "exp"),
             (r#"{"jti":"j","exp":99999999999999}"#, "exp"),
+            (r#"{"jti":"j","exp":1}"#, "exp"),
+            (r#"{"jti":"a","jti":"b"}"#, "jti"),
             (r#"{"jti":"j","why":"x"}"#, "why"),
         ] {
             let problem = serde_json::to_value(read(body).unwrap_err()).unwrap();

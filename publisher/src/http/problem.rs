@@ -191,6 +191,12 @@ impl Problem {
         Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
+    /// Whether a bound was passed that is a number.
+    #[must_use]
+    pub fn is_over_limit(&self) -> bool {
+        matches!(self.limit, Some(Limit::Number(_)))
+    }
+
     /// The status it is answered with.
     #[must_use]
     pub fn status(&self) -> StatusCode {

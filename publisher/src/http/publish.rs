@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use shared::auth::Access;
 
 use super::problem::Problem;
+use super::rate::Key;
 use super::service::{Answer, Service};
 use super::{batch, body};
 
@@ -20,21 +21,22 @@ pub(super) async fn publish(
     Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let key = Key::of(request.extensions());
     let (head, body) = request.into_parts();
     if body::has_media_type(&head.headers, JSON) {
-        return Ok(one(&service, &access, body).await?.into_response());
+        return Ok(one(&service, &access, &key, body).await?.into_response());
     }
     if body::has_media_type(&head.headers, batch::NDJSON) {
-        return batch::publish(&service, &access, body).await;
+        return batch::publish(&service, &access, &key, body).await;
     }
     let problem =
         Problem::unsupported_type(TAKEN, "a publish comes as application/json, a batch as application/x-ndjson");
     Err(service.refused(false, problem))
 }
 
-async fn one(service: &Service, access: &Access, body: Body) -> Result<Answer, Problem> {
+async fn one(service: &Service, access: &Access, key: &Key, body: Body) -> Result<Answer, Problem> {
     let json = body::read(body, "body", body::max_json(&service.limits)).await;
     let json = json.map_err(|problem| service.refused(false, problem))?;
     let order = service.read(&json, 1, access)?;
-    service.carry_out(order).await
+    service.carry_out(key, order).await
 }

@@ -12,6 +12,7 @@ use shared::auth::Access;
 use super::check::{self, Draft};
 use super::fields::{Order, Target};
 use super::problem::Problem;
+use super::rate::Key;
 use super::service::{Answer, Service};
 use super::{Limits, body, query};
 use crate::Publication;
@@ -22,13 +23,14 @@ pub(super) async fn publish(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Answer, Problem> {
+    let key = Key::of(request.extensions());
     let (head, body) = request.into_parts();
     let channel = check::channel_of_path(path, &access).map_err(|problem| service.refused(false, problem))?;
     let draft = draft(&head.uri).map_err(|problem| service.refused(false, problem))?;
     let ephemeral = draft.ephemeral;
     let publication = with_data(draft, body, &service.limits).await;
     let publication = publication.map_err(|problem| service.refused(ephemeral, problem))?;
-    service.carry_out(Order { target: Target::One(channel), publication }).await
+    service.carry_out(&key, Order { target: Target::One(channel), publication }).await
 }
 
 fn draft(uri: &Uri) -> Result<Draft, Problem> {

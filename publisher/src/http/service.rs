@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use serde::Serialize;
 use shared::auth::{Access, AuthError};
 use shared::channel::Channel;
@@ -13,13 +14,15 @@ use super::Limits;
 use super::auth::may_publish;
 use super::fields::{Fields, Order, Target, Wanted};
 use super::problem::Problem;
-use crate::metrics::{Metrics, Outcome};
+use super::rate::{Key, Rate};
+use crate::metrics::{Limited, Metrics, Outcome};
 use crate::{Publication, Publish, PublishError, Receipt};
 
 pub(super) struct Service {
     publish: Arc<dyn Publish>,
     pub(super) limits: Limits,
     metrics: Metrics,
+    rate: Option<Rate>,
 }
 
 /// The answer to one order.
@@ -68,13 +71,25 @@ impl IntoResponse for Answer {
 
 impl Service {
     pub(super) fn new(publish: Arc<dyn Publish>, limits: Limits, metrics: Metrics) -> Self {
-        Self { publish, limits, metrics }
+        let rate = Rate::new(limits.publish_rate, limits.publish_burst);
+        Self { publish, limits, metrics, rate }
     }
 
     /// Counts a request or line that was refused for what is wrong with it, and hands the problem back.
     pub(super) fn refused(&self, ephemeral: bool, problem: Problem) -> Problem {
         self.metrics.count(ephemeral, Outcome::Refused);
+        match problem.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => self.metrics.limited(Limited::Size),
+            StatusCode::TOO_MANY_REQUESTS => self.metrics.limited(Limited::Rate),
+            _ => {}
+        }
         problem
+    }
+
+    /// Whether `key` may publish so many events now. If not, it is counted as refused.
+    pub(super) fn allow(&self, key: &Key, events: usize) -> Result<(), Problem> {
+        let allowed = self.rate.as_ref().map_or(Ok(()), |rate| rate.take(key, events));
+        allowed.map_err(|problem| self.refused(false, problem))
     }
 
     /// Reads and checks one JSON publish that begins on `line` of the body. A wrong one is counted. Of several channels, those
@@ -86,18 +101,28 @@ impl Service {
         order.map_err(|problem| self.refused(ephemeral, problem))
     }
 
-    /// Publishes one order, counted.
-    pub(super) async fn carry_out(&self, order: Order) -> Result<Answer, Problem> {
-        let outcomes = self.publish_all(publications(&order)).await;
+    /// Publishes one order of `key`, counted.
+    pub(super) async fn carry_out(&self, key: &Key, order: Order) -> Result<Answer, Problem> {
+        let publications = publications(&order);
+        self.allow(key, publications.len())?;
+        let outcomes = self.publish_all(publications).await;
         answer(order.target, &mut outcomes.into_iter())
     }
 
-    /// Publishes all of `orders` by one batch, counted; those that are wrong already stay so. Returns an answer each, in
+    /// Publishes all of `orders` of `key` by one batch, counted; those that are wrong already stay so. Returns an answer each, in
     /// order.
-    pub(super) async fn carry_out_all(&self, orders: Vec<Result<Order, Problem>>) -> Vec<Result<Answer, Problem>> {
-        let batch = orders.iter().flatten().flat_map(publications).collect();
+    ///
+    /// # Errors
+    /// They are more than `key` may publish now; none of them was.
+    pub(super) async fn carry_out_all(
+        &self,
+        key: &Key,
+        orders: Vec<Result<Order, Problem>>,
+    ) -> Result<Vec<Result<Answer, Problem>>, Problem> {
+        let batch: Vec<_> = orders.iter().flatten().flat_map(publications).collect();
+        self.allow(key, batch.len())?;
         let mut outcomes = self.publish_all(batch).await.into_iter();
-        orders.into_iter().map(|order| answer(order?.target, &mut outcomes)).collect()
+        Ok(orders.into_iter().map(|order| answer(order?.target, &mut outcomes)).collect())
     }
 
     /// Publishes one event on one channel, counted.

@@ -125,6 +125,10 @@ impl Reader<'_> {
             if Instant::now() >= revocations_at {
                 revocations_at = Instant::now() + REVOCATIONS_EVERY;
                 self.revocations(connection).await?;
+                // One that has begun anew behind what was heard, by a hand or by a clock, would be waited at for ever.
+                let (control, renewals) = (self.keys.control(), self.keys.renewals());
+                self.heard = self.heard.min(Some(end_of(connection, &control).await?));
+                self.renewed = self.renewed.min(Some(end_of(connection, &renewals).await?));
             }
         }
     }

@@ -10,6 +10,7 @@ mod history;
 mod mounting;
 mod notify;
 mod one;
+mod rate;
 mod raw;
 mod several;
 mod support;

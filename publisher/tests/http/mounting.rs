@@ -118,7 +118,8 @@ impl Recorder for Counters {
 async fn metrics() {
     let counters = Counters::default();
     let server = metrics::with_local_recorder(&counters, Server::new);
-    assert_eq!(*counters.described.lock().unwrap(), ["sse_publisher_publishes_total", "sse_publisher_cancels_total"]);
+    let described = ["sse_publisher_publishes_total", "sse_publisher_limited_total", "sse_publisher_cancels_total"];
+    assert_eq!(*counters.described.lock().unwrap(), described);
     let name = |kind: &str, result: &str| format!("sse_publisher_publishes_total kind={kind} result={result}");
     let cancels = |result: &str| format!("sse_publisher_cancels_total result={result}");
     let mut expected: Vec<_> = ["ok", "refused", "rejected", "unavailable"].map(|result| (cancels(result), 0)).into();

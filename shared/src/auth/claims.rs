@@ -68,7 +68,7 @@ impl Token {
         Ok(Self {
             subject: subject.map(str::to_owned),
             user_channel,
-            id: text(claims, "jti", "claim jti has to be a string")?.map(str::to_owned),
+            id: text(claims, "jti", "claim jti has to be a string")?.filter(|id| !id.is_empty()).map(str::to_owned),
             issued: issued.map(unix_seconds),
             expires,
             read,

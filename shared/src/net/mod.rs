@@ -8,9 +8,11 @@
 //! | [`set_options`], [`TimedStream`] | one socket |
 //! | [`Peer`], [`RequestBody`] | what is known of the requests on it |
 //! | [`Tls`], [`ClientStream`] | the same socket behind TLS, and either as one type |
+//! | [`PeerAddress`], [`Proxies`], [`ClientAddress`] | where a request comes from |
 //!
 //! It must not know any route or HTTP version, own a task, or log: whoever accepts does all of that.
 
+mod client;
 mod peer;
 mod socket;
 mod tls;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+pub use self::client::{ClientAddress, ForwardedHeader, PeerAddress, Proxies};
 pub use self::peer::{Answering, Peer, RequestBody};
 pub use self::socket::TimedStream;
 pub use self::tls::{ClientStream, HANDSHAKE_TIMEOUT, Tls, TlsError, TlsSettings};

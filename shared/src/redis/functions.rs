@@ -1,4 +1,4 @@
-//! The functions that publish, tell the time and cancel, as one text: [`TEXT`], `sse.lua`.
+//! The functions that publish, tell the time, cancel and count connections, as one text: [`TEXT`], `sse.lua`.
 //!
 //! Redis 7 and Valkey hold it as function library `sse` (FCALL). Where functions are not to be had (Redis 6.2), the same
 //! text without its first line runs as a script (EVALSHA), the function's name before its arguments.
@@ -6,6 +6,7 @@
 //! Its contract, arguments and answers stand at the head of the text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, ParsingError, RedisError, ServerErrorKind, Value, from_redis_value};
@@ -22,6 +23,7 @@ pub const LIBRARY: &str = "sse";
 const PUBLISH: &str = "sse_publish";
 const CLOCK: &str = "sse_clock";
 const CANCEL: &str = "sse_cancel";
+const LEASE: &str = "sse_lease";
 
 /// Line of the text that says its version.
 const VERSION_LINE: &str = "-- version ";
@@ -76,6 +78,17 @@ pub struct ClockReply {
     pub epoch: Epoch,
     /// Time of day at the server, Unix milliseconds.
     pub time_ms: u64,
+}
+
+/// What `sse_lease` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseReply {
+    /// The user has these leases now.
+    pub granted: bool,
+    /// Leases that the user has after it.
+    pub held: u64,
+    /// Those of them that are new; or, when leases are given back, those that were there.
+    pub added: u64,
 }
 
 impl Functions {
@@ -142,6 +155,16 @@ impl Functions {
     #[must_use]
     pub fn cancel(&self, key: &str) -> Cmd {
         self.call(CANCEL, key)
+    }
+
+    /// Takes or renews leases of the user whose name in Redis is `key`, for `time`: all of them or, where the user had more
+    /// than `limit` then, none. Zero gives them back. Answered by a [`LeaseReply`].
+    #[must_use]
+    pub fn lease(&self, key: &str, time: Duration, limit: Option<usize>, leases: &[String]) -> Cmd {
+        let mut cmd = self.call(LEASE, key);
+        cmd.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        cmd.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(leases);
+        cmd
     }
 
     fn call(&self, function: &str, key: &str) -> Cmd {
@@ -238,6 +261,13 @@ impl FromRedisValue for ClockReply {
     }
 }
 
+impl FromRedisValue for LeaseReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (granted, held, added): (u64, u64, u64) = from_redis_value(value)?;
+        Ok(Self { granted: granted == 1, held, added })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +292,8 @@ mod tests {
             packed(script.clock("sse.clock", Some("n"))),
             "*6 $7 EVALSHA $3 abc $1 1 $9 sse.clock $9 sse_clock $1 n "
         );
+        let lease = Functions(Mode::Library).lease("sse.user:a", Duration::from_secs(2), Some(3), &["n/0".to_owned()]);
+        assert_eq!(packed(lease), "*7 $5 FCALL $9 sse_lease $1 1 $10 sse.user:a $4 2000 $1 3 $3 n/0 ");
         assert_eq!(packed(Functions(Mode::Library).cancel("sse:a")), "*4 $5 FCALL $10 sse_cancel $1 1 $5 sse:a ");
     }
 }

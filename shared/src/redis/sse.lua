@@ -1,5 +1,5 @@
 #!lua name=sse
--- version 2
+-- version 3
 --
 -- What has to be atomic in Redis. Raise the version with every change: a library is replaced by a newer one only.
 --
@@ -15,6 +15,10 @@
 --   sse_cancel    <prefix>:<channel> or <prefix>.cancel:<channel>
 --       Tells the channel's producer to stop.
 --       -> receivers
+--   sse_lease     <prefix>.user:<id>   ttl_ms limit lease...
+--       Takes leases of a user's connections, or renews them: all, or none where there would be more than `limit`. An
+--       empty limit is none. With ttl_ms "0" they are given back.
+--       -> {granted 0 or 1, leases held now, of these the new ones; or of those given back the ones that were held}
 --
 -- An optional argument that is absent or "" has its default. With partitions, names carry the partition as a hash tag
 -- (`<prefix>:{7}:<channel>`, `<prefix>.{7}.clock`), and messages go by SPUBLISH. Wrong input is answered by
@@ -28,6 +32,7 @@
 --   <prefix>.once:<channel>:<once>   `<position> <epoch>` of the event that was published with that key; in it `%` is
 --                                    written `%25` and `:` `%3A`, so that no two pairs of channel and key have one name
 --   <prefix>.cancel:<channel>        TIME in ms of the cancellation
+--   <prefix>.user:<id>               a sorted set of leases, each with the TIME in ms at which it expires
 --
 -- A position is `<ms>-<seq>`, the id of a stream entry. Here its halves are doubles, exact up to 2^53 - 1, and go into
 -- text by `position` alone.
@@ -50,6 +55,10 @@ local LAST_TTL, LAST_TTL_MS = "604800000", 604800000
 local MAX_CLOCK_AGE_MS = 60000
 local MAX_PREFIX, MAX_PARTITION, MAX_CHANNEL, MAX_ONCE, MAX_NODE = 32, 16383, 256, 128, 64
 local MAX_EPOCH = 40
+-- An hour, in ms.
+local MAX_LEASE_MS, MAX_LEASE_LIMIT = 3600000, 1000000
+-- Of one call. Lua takes no more than some thousand arguments at once.
+local MAX_LEASES, MAX_LEASE = 1000, 128
 local MAX_EXACT = 9007199254740991
 -- Channels that are remembered: some 600 bytes each, twice that with the longest names, so 5 MB at most. All are
 -- forgotten when there would be more.
@@ -555,6 +564,58 @@ local function sse_cancel(keys, args)
   return redis.call(publish, cancel_key, now)
 end
 
+local USER_KEY = "key is not <prefix>.user:<id> or <prefix>.{<n>}.user:<id>" .. PARTS
+
+-- Why these are no arguments of sse_lease.
+local function wrong_leases(args)
+  if #args < 3 then return "a lease is missing" end
+  if #args - 2 > MAX_LEASES then return "leases are " .. #args - 2 .. ", the limit is " .. MAX_LEASES end
+  if args[1] ~= "0" and not whole(args[1], nil, MAX_LEASE_MS) then
+    return "ttl_ms is not a whole number from 0 to " .. MAX_LEASE_MS
+  end
+  if args[2] ~= "" and not whole(args[2], nil, MAX_LEASE_LIMIT) then
+    return "limit is not a whole number from 1 to " .. MAX_LEASE_LIMIT
+  end
+  for i = 3, #args do
+    if args[i] == "" or #args[i] > MAX_LEASE then
+      return "lease has " .. #args[i] .. " bytes, the limit is 1 to " .. MAX_LEASE
+    end
+    if args[i]:find("[^!-~]") then return "lease has a byte that is not printable ASCII, or a space" end
+  end
+end
+
+local function sse_lease(keys, args)
+  if #keys ~= 1 then return refuse("sse_lease", "keys are " .. #keys .. ", the limit is 1") end
+  local key = keys[1]
+  local prefix, partition, user = key:match("^([0-9A-Za-z_-]+)%.{([0-9]+)}%.user:(.*)$")
+  if not prefix then prefix, user = key:match("^([0-9A-Za-z_-]+)%.user:(.*)$") end
+  local internal, why = place(prefix, partition)
+  if not internal then return refuse("sse_lease", why or USER_KEY) end
+  -- An id is what may stand behind `user:` in a channel's name.
+  local wrong = wrong_channel("user:" .. user)
+  if wrong or user == "" then return refuse("sse_lease", (wrong or USER_KEY):gsub("channel", "user", 1)) end
+  wrong = wrong_leases(args)
+  if wrong then return refuse("sse_lease", wrong) end
+
+  local call, ttl, limit = redis.call, tonumber(args[1]), tonumber(args[2])
+  if ttl == 0 then
+    local gone = call("ZREM", key, unpack(args, 3))
+    return {1, call("ZCARD", key), gone}
+  end
+  local now = read_time()
+  call("ZREMRANGEBYSCORE", key, "-inf", ("%.0f"):format(now))
+  local held, add, new = call("ZCARD", key), {}, 0
+  local until_ms = ("%.0f"):format(now + ttl)
+  for i = 3, #args do
+    if not call("ZSCORE", key, args[i]) then new = new + 1 end
+    add[#add + 1], add[#add + 2] = until_ms, args[i]
+  end
+  if limit and held + new > limit then return {0, held, 0} end
+  new = call("ZADD", key, unpack(add))
+  if call("PTTL", key) < ttl then call("PEXPIRE", key, args[1]) end
+  return {1, held + new, new}
+end
+
 -- ---------------------------------------------------------------------------------------------------------------------
 
 if redis.register_function then
@@ -562,11 +623,14 @@ if redis.register_function then
   -- A server without memory still has readers, who ask for the clock, and producers, who had better stop.
   redis.register_function({function_name = "sse_clock", callback = sse_clock, flags = {"allow-oom"}})
   redis.register_function({function_name = "sse_cancel", callback = sse_cancel, flags = {"allow-oom"}})
+  redis.register_function({function_name = "sse_lease", callback = sse_lease, flags = {"allow-oom"}})
   return
 end
 
 -- As a script: the function's name comes before its arguments.
-local functions = {sse_publish = sse_publish, sse_clock = sse_clock, sse_cancel = sse_cancel}
+local functions = {
+  sse_publish = sse_publish, sse_clock = sse_clock, sse_cancel = sse_cancel, sse_lease = sse_lease,
+}
 local called = functions[table.remove(ARGV, 1)]
-if not called then return refuse("sse", "the first argument is not sse_publish, sse_clock or sse_cancel") end
+if not called then return refuse("sse", "the first argument is not sse_publish, sse_clock, sse_cancel or sse_lease") end
 return called(KEYS, ARGV)

@@ -10,6 +10,7 @@ mod cancel;
 mod clock;
 mod end;
 mod expiry;
+mod lease;
 mod loading;
 mod once;
 mod partitions;

@@ -21,10 +21,10 @@ fn terms(user: &str, seconds: u64) -> Terms {
     Terms { user: Some(user.into()), token: None, issued: None, expires }
 }
 
-fn admitted(world: &mut World, registry: &Arc<Registry>, user: &str, seconds: u64) -> Connection {
+fn admitted(world: &mut World, passes: &Arc<Passes>, user: &str, seconds: u64) -> Connection {
     let connection = world.open(&["a"], &Request::default());
-    let registry = registry.clone();
-    connection.admitted(Admission { registry, terms: terms(user, seconds), notice: Duration::from_secs(60) })
+    let passes = passes.clone();
+    connection.admitted(Credential { passes, terms: terms(user, seconds), notice: Duration::from_secs(60) })
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,8 +73,8 @@ async fn a_dismissal_is_seen_by_one_that_is_given_an_event_first() {
 
 #[tokio::test(start_paused = true)]
 async fn one_with_a_token_is_told_and_ends_with_it() {
-    let (mut world, registry) = (World::new(1), Arc::new(Registry::default()));
-    let mut connection = admitted(&mut world, &registry, "42", 30);
+    let (mut world, passes) = (World::new(1), Arc::new(Passes::default()));
+    let mut connection = admitted(&mut world, &passes, "42", 30);
     let first = written(&mut connection, Instant::now());
     let (open, expiring) = first.split_once("event: sse.token-expiring\n").expect("it ends in less than the notice");
     let name = open.split("\"connection\":\"").nth(1).and_then(|rest| rest.get(..16)).unwrap();
@@ -83,36 +83,36 @@ async fn one_with_a_token_is_told_and_ends_with_it() {
         matches!(connection.next(Instant::now()), Next::Wait(until) if until <= Instant::now() + Duration::from_secs(30))
     );
 
-    assert_eq!(registry.renew(number(name).unwrap(), terms("42", 0), |_| true), Renewed::Done);
+    assert_eq!(passes.renew(number(name).unwrap(), terms("42", 0), |_| true), Renewed::Done);
     assert!(matches!(connection.next(Instant::now()), Next::Wait(_)), "an older token changes nothing");
-    assert_eq!(registry.renew(number(name).unwrap(), terms("7", 60), |_| true), Renewed::Refused);
+    assert_eq!(passes.renew(number(name).unwrap(), terms("7", 60), |_| true), Renewed::Refused);
     connection.pass.as_mut().unwrap().end_now();
     let last = written(&mut connection, Instant::now());
     assert!(last.starts_with("event: sse.unauthorized\ndata: {\"reason\":\"expired\"}\n\nretry: "), "{last}");
     assert_eq!(connection.next(Instant::now()), Next::End);
     drop(connection);
-    assert!(registry.is_empty());
+    assert!(passes.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_is_told_to_go_is_woken() {
-    let (mut world, registry) = (World::new(1), Arc::new(Registry::default()));
-    let mut one = admitted(&mut world, &registry, "42", 3_600);
+    let (mut world, passes) = (World::new(1), Arc::new(Passes::default()));
+    let mut one = admitted(&mut world, &passes, "42", 3_600);
     world.seed += 1;
-    let mut other = admitted(&mut world, &registry, "43", 3_600);
+    let mut other = admitted(&mut world, &passes, "43", 3_600);
     let wakes = [&mut one, &mut other].map(|connection| {
         let _ = written(connection, Instant::now());
         let wakes = Arc::new(Wakes::default());
         connection.wakeup().register(&wakes.clone().into());
         wakes
     });
-    registry.disconnect("42");
+    passes.disconnect("42");
     assert_eq!(wakes.map(|wakes| wakes.0.load(Ordering::Relaxed)), [1, 0]);
     assert!(written(&mut one, Instant::now()).starts_with("retry: "));
     assert!(matches!(other.next(Instant::now()), Next::Wait(_)));
     let mut revocations = shared::order::Revocations::default();
     revocations.add(&shared::order::Revocation { token: None, user: Some("43".to_owned()), at: 0, until: 1 });
-    registry.revoke(&revocations);
+    passes.revoke(&revocations);
     assert!(
         written(&mut other, Instant::now())
             .starts_with("event: sse.unauthorized\ndata: {\"reason\":\"revoked\"}\n\nretry: ")

@@ -12,13 +12,13 @@ use mio::{Events, Token};
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::super::hyper::HEADER_TIMEOUT;
 use super::rest::Rest;
 use super::slot::{Said, Slot, Waiting};
 use super::stream::Served;
 use super::wheel::{NEVER, Tick, Wheel};
 use super::{DirectSettings, Door};
 use crate::hub::{Inbox, Round};
+use crate::metrics::Limited;
 
 /// The token of the alarm; slots count from 0 and never come to it.
 pub(super) const ALARM: Token = Token(usize::MAX);
@@ -175,6 +175,7 @@ impl EventLoop {
                 waiting.timer = NEVER;
                 if self.now >= waiting.until {
                     tracing::debug!("gave up a connection without a whole request");
+                    self.settings.heads.metrics.over(Limited::HeadTimeout);
                     self.remove(token);
                 } else {
                     waiting.timer = self.wheel.enter(token, waiting.until, NEVER);
@@ -195,7 +196,7 @@ impl EventLoop {
         for arrival in arrived {
             let entry = self.slots.vacant_entry();
             let token = entry.key() as u32;
-            let until = self.now + if self.stopping { AT_STOP } else { HEADER_TIMEOUT };
+            let until = self.now + if self.stopping { AT_STOP } else { self.settings.heads.timeout };
             entry.insert(Slot::Waiting(Box::new(Waiting::new(arrival, until))));
             // The request is there already, more often than not.
             self.guarded(token, |this| this.read_head(token, true));
@@ -288,7 +289,7 @@ impl EventLoop {
     /// Reads a request's head; `first`: the socket is not known to the system's events yet.
     fn read_head(&mut self, token: u32, first: bool) {
         let Some(Slot::Waiting(waiting)) = self.slots.get_mut(token as usize) else { return };
-        let request = match waiting.readable(&mut self.scratch, self.settings.is_stream) {
+        let request = match waiting.readable(&mut self.scratch, self.settings.is_stream, self.settings.heads.most) {
             Said::Gone => return self.remove(token),
             Said::Other => return self.hand_over(token, !first),
             Said::Part => None,

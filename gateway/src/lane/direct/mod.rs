@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::alarm::Alarm;
 use self::event_loop::EventLoop;
+use super::Heads;
 use super::hyper::HyperLane;
 #[cfg(doc)]
 use crate::hub::Inbox;
@@ -52,6 +53,8 @@ pub(super) struct DirectSettings {
     pub(super) is_stream: fn(&str) -> bool,
     /// A socket that takes nothing for so long is closed.
     pub(super) write_timeout: Duration,
+    /// Bounds on heads.
+    pub(super) heads: Heads,
     /// Takes what is not for this lane.
     pub(super) hyper: Arc<HyperLane>,
     /// No more sockets come; loops end with their last connection.

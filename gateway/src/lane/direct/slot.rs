@@ -11,6 +11,7 @@ use axum::response::Response;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::Request;
+use shared::net::PeerAddress;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
@@ -21,8 +22,6 @@ use super::stream::{MAX_EARLY, Stream};
 use super::wheel::Tick;
 use crate::hub::{Inbox, Wakeup};
 
-/// Longest head, as on the hyper lane.
-const MAX_HEAD: usize = 64 << 10;
 /// Pieces in which a head may come: each time all of it is looked at again. One in more is left to the hyper lane.
 const MAX_PIECES: u8 = 32;
 
@@ -73,8 +72,8 @@ impl Waiting {
         Self { arrival, read: Vec::new(), pieces: 0, timer: super::wheel::NEVER, until }
     }
 
-    /// Reads what there is.
-    pub(super) fn readable(&mut self, scratch: &mut [u8], is_stream: fn(&str) -> bool) -> Said {
+    /// Reads what there is; a head of more than `max_head` bytes is for the other lane to judge.
+    pub(super) fn readable(&mut self, scratch: &mut [u8], is_stream: fn(&str) -> bool, max_head: usize) -> Said {
         loop {
             let count = match read(&mut self.arrival, scratch) {
                 Ok(Some(0)) | Err(_) => return Said::Gone,
@@ -84,8 +83,8 @@ impl Waiting {
             self.read.extend_from_slice(&scratch[..count]);
             self.pieces += 1;
             match head::read(&self.read, is_stream) {
-                Head::Part if self.read.len() < MAX_HEAD && self.pieces < MAX_PIECES => {}
-                Head::Stream(request) if self.read.len() <= MAX_HEAD => return Said::Stream(request),
+                Head::Part if self.read.len() < max_head && self.pieces < MAX_PIECES => {}
+                Head::Stream(request) if self.read.len() <= max_head => return Said::Stream(request),
                 Head::Part | Head::Stream(_) | Head::Other => return Said::Other,
             }
         }
@@ -101,6 +100,9 @@ impl Waiting {
     ) -> Opening {
         let wakeup = Arc::new(Wakeup::on_loop(inbox.clone(), token));
         request.extensions_mut().insert(Way::Direct(wakeup.clone()));
+        if let Ok(peer) = self.arrival.socket.peer_addr() {
+            request.extensions_mut().insert(PeerAddress(peer.ip()));
+        }
         let closes = head::wants_close(request.headers());
         let answer = router.clone().oneshot(*request).boxed();
         Opening { arrival: self.arrival, head_length: self.read.len(), read: self.read, closes, answer, wakeup }

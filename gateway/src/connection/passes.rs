@@ -36,7 +36,7 @@ pub enum Renewed {
     Refused,
 }
 
-/// One for each connection that is in the registry.
+/// One for each connection that is in the passes.
 #[derive(Debug)]
 pub(super) struct Entry {
     channels: Box<[Channel]>,
@@ -56,20 +56,20 @@ struct State {
 
 /// By the number that `sse.open` names. Share it by `Arc`.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub struct Passes {
     /// An entry is made with a connection, and ends with it ([`Registered`]).
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
 }
 
-/// A connection's place in the registry, given back on drop.
+/// A connection's place in the passes, given back on drop.
 #[derive(Debug)]
 pub(super) struct Registered {
-    registry: Arc<Registry>,
+    passes: Arc<Passes>,
     number: u64,
     pub(super) entry: Arc<Entry>,
 }
 
-impl Registry {
+impl Passes {
     pub(super) fn enter(
         self: &Arc<Self>,
         number: u64,
@@ -80,7 +80,7 @@ impl Registry {
         let state = Mutex::new(State { terms, renewals: 0, ends: None });
         let entry = Arc::new(Entry { channels, wakeup: wakeup.clone(), state });
         self.lock().insert(number, entry.clone());
-        Registered { registry: self.clone(), number, entry }
+        Registered { passes: self.clone(), number, entry }
     }
 
     /// Ends the streams of `user`.
@@ -170,7 +170,7 @@ impl Entry {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.number);
+        self.passes.lock().remove(&self.number);
     }
 }
 
@@ -196,36 +196,36 @@ mod tests {
 
     #[test]
     fn those_concerned_are_told_and_nobody_stays_behind() {
-        let registry = Arc::new(Registry::default());
+        let passes = Arc::new(Passes::default());
         let channels = || Box::from([Channel::parse("a").unwrap()]);
-        let enter = |number, user: &str| registry.enter(number, terms(user, "j", None), channels(), &Arc::default());
+        let enter = |number, user: &str| passes.enter(number, terms(user, "j", None), channels(), &Arc::default());
         let (one, other) = (enter(1, "42"), enter(2, "43"));
-        registry.disconnect("42");
+        passes.disconnect("42");
         assert_eq!((one.entry.look().2, other.entry.look().2), (Some(CloseReason::Disconnected), None));
-        registry.revoke(&revocation("j"));
+        passes.revoke(&revocation("j"));
         assert_eq!(one.entry.look().2, Some(CloseReason::Disconnected), "the first reason stays");
         assert_eq!(other.entry.look().2, Some(CloseReason::Revoked));
         drop((one, other));
-        assert!(registry.is_empty());
+        assert!(passes.is_empty());
     }
 
     #[test]
     fn a_renewal_is_of_the_same_user_and_grants_all() {
-        let registry = Arc::new(Registry::default());
+        let passes = Arc::new(Passes::default());
         let (a, b) = (Channel::parse("a").unwrap(), Channel::parse("b").unwrap());
         let channels = Box::from([a.clone(), b]);
-        let registered = registry.enter(7, terms("42", "j", None), channels, &Arc::default());
+        let registered = passes.enter(7, terms("42", "j", None), channels, &Arc::default());
         let later = Terms { expires: SystemTime::UNIX_EPOCH + Duration::from_secs(2_000), ..terms("42", "k", None) };
-        assert_eq!(registry.renew(8, later.clone(), |_| true), Renewed::NotHere);
-        assert_eq!(registry.renew(7, terms("43", "k", None), |_| true), Renewed::Refused);
-        assert_eq!(registry.renew(7, later.clone(), |channel| *channel == a), Renewed::Refused);
+        assert_eq!(passes.renew(8, later.clone(), |_| true), Renewed::NotHere);
+        assert_eq!(passes.renew(7, terms("43", "k", None), |_| true), Renewed::Refused);
+        assert_eq!(passes.renew(7, later.clone(), |channel| *channel == a), Renewed::Refused);
         assert_eq!(registered.entry.look(), (terms("", "", None).expires, 0, None));
-        assert_eq!(registry.renew(7, later.clone(), |_| true), Renewed::Done);
+        assert_eq!(passes.renew(7, later.clone(), |_| true), Renewed::Done);
         assert_eq!(registered.entry.look(), (later.expires, 1, None));
-        assert_eq!(registry.renew(7, terms("42", "k", None), |_| true), Renewed::Done);
+        assert_eq!(passes.renew(7, terms("42", "k", None), |_| true), Renewed::Done);
         assert_eq!(registered.entry.look(), (later.expires, 1, None), "one that ends earlier changes nothing");
-        registry.revoke_one(7);
+        passes.revoke_one(7);
         let last = Terms { expires: SystemTime::UNIX_EPOCH + Duration::from_secs(3_000), ..terms("42", "k", None) };
-        assert_eq!(registry.renew(7, last, |_| true), Renewed::Refused, "it is about to end");
+        assert_eq!(passes.renew(7, last, |_| true), Renewed::Refused, "it is about to end");
     }
 }

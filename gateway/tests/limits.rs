@@ -1,0 +1,141 @@
+//! Limits on who may open a stream: what a client beyond one is told, what is counted, and that a place comes free again.
+
+use std::time::Duration;
+
+use shared::event_stream::decode::Decoded;
+
+use crate::support::{Gateway, Lane, Stream};
+
+const LANES: [Lane; 2] = [Lane::Direct, Lane::Hyper];
+
+mod users;
+
+async fn start(lane: Lane, limits: &str) -> Gateway {
+    Gateway::builder().lane(lane).config(&format!("retry = \"1s\"\n[limits]\n{limits}")).start().await
+}
+
+/// A stream from a client of which a proxy says this.
+async fn from(gateway: &Gateway, header: &str, said: &str) -> Stream {
+    Stream::open(gateway.fresh().get(gateway.url("/events?channel=a")).header(header, said)).await
+}
+
+/// When it is told to come back; it has to have been turned away.
+async fn retry(mut stream: Stream) -> Duration {
+    assert_eq!(stream.status, 200, "anything else ends an EventSource for good");
+    match &stream.rest().await[..] {
+        [Decoded::Retry(retry)] => *retry,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn counted(gateway: &Gateway, limit: &str, reason: &str, times: f64) {
+    gateway.metric_becomes(&format!("sse_gateway_limited_total{{limit=\"{limit}\"}}"), times).await;
+    let turned_away = format!("sse_gateway_connections_turned_away_total{{reason=\"{reason}\"}}");
+    gateway.metric_becomes(&turned_away, times).await;
+}
+
+#[tokio::test]
+async fn of_one_address_as_a_trusted_proxy_says_it() {
+    for (header, one, other) in [
+        ("x-forwarded-for", "198.51.100.1, 203.0.113.9", "203.0.113.9, 203.0.113.10"),
+        ("forwarded", "for=203.0.113.9", "for=\"[2001:db8::1]:80\""),
+    ] {
+        for lane in LANES {
+            let limits = format!(
+                "max_connections_per_address = 2\ntrusted_proxies = [\"127.0.0.0/8\"]\nforwarded_header = \"{header}\""
+            );
+            let gateway = start(lane, &limits).await;
+            let mut held = vec![from(&gateway, header, one).await, from(&gateway, header, one).await];
+            for stream in &mut held {
+                stream.opened().await;
+            }
+            let retry = retry(from(&gateway, header, one).await).await;
+            assert!((Duration::from_millis(800)..=Duration::from_millis(1_200)).contains(&retry), "{retry:?}");
+            counted(&gateway, "address", "address", 1.0).await;
+            from(&gateway, header, other).await.opened().await;
+            held.pop();
+            gateway.metric_becomes(&gateway.open(), 1.0).await;
+            from(&gateway, header, one).await.opened().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_claim_another_address() {
+    for lane in LANES {
+        let gateway = start(lane, "max_connections_per_address = 1").await;
+        let mut held = from(&gateway, "x-forwarded-for", "203.0.113.1").await;
+        held.opened().await;
+        retry(from(&gateway, "x-forwarded-for", "203.0.113.2").await).await;
+        counted(&gateway, "address", "address", 1.0).await;
+    }
+}
+
+#[tokio::test]
+async fn in_time_and_a_crowd_is_told_to_come_back_spread() {
+    for lane in LANES {
+        // So few that the test's own time adds none that matters.
+        let gateway = start(lane, "connects_per_second = 1").await;
+        let mut told = Vec::new();
+        let mut open = Vec::new();
+        for _ in 0..20 {
+            let mut stream = from(&gateway, "x-none", "").await;
+            match stream.next().await {
+                Some(Decoded::Retry(retry)) if stream.next().await.is_none() => told.push(retry.as_secs()),
+                _ => open.push(stream),
+            }
+        }
+        assert!((2..6).contains(&open.len()), "{}", open.len());
+        // Each later than the one before, but for the random part and the time that went by.
+        let (first, last) = (told[0], *told.last().unwrap());
+        assert!(first <= 3 && last >= first + 7, "{told:?}");
+        counted(&gateway, "connects", "rate", told.len() as f64).await;
+    }
+}
+
+#[tokio::test]
+async fn of_the_node() {
+    let gateway = start(Lane::Direct, "max_connections = 1").await;
+    gateway.stream("/events?channel=a").await.opened().await;
+    let mut held = gateway.stream("/events?channel=a").await;
+    held.opened().await;
+    retry(gateway.stream("/events?channel=a").await).await;
+    counted(&gateway, "connections", "capacity", 1.0).await;
+}
+
+#[tokio::test]
+async fn on_channels_and_heads() {
+    for lane in LANES {
+        let gateway = start(lane, "max_channels = 2\nmax_head = 8192\nhead_timeout = \"1s\"").await;
+        assert_eq!(gateway.stream("/events?channel=a&channel=b&channel=c").await.status, 400);
+        gateway.metric_becomes("sse_gateway_limited_total{limit=\"channels\"}", 1.0).await;
+        let long = gateway.client.get(gateway.url("/events?channel=a")).header("x", "y".repeat(8_192));
+        assert_eq!(long.send().await.unwrap().status(), 431);
+        gateway.metric_becomes("sse_gateway_limited_total{limit=\"head\"}", 1.0).await;
+        let mut half = crate::support::Raw::connect(&gateway.public).await;
+        half.send("GET /events?channel=a HT").await;
+        half.rest().await;
+        let name = "sse_gateway_limited_total{limit=\"head_timeout\"}";
+        testkit::eventually("it is counted", async || (gateway.metric(name).await >= 1.0).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn on_what_one_client_publishes() {
+    for lane in LANES {
+        let gateway = start(lane, "publish_rate = 1\npublish_burst = 2\ntrusted_proxies = [\"127.0.0.1\"]").await;
+        let publish = async |client: &str| {
+            let request = gateway.client.post(gateway.url("/channels/a/events")).header("x-forwarded-for", client);
+            request.body("x").send().await.unwrap()
+        };
+        let mut statuses = Vec::new();
+        for _ in 0..10 {
+            statuses.push(publish("203.0.113.1").await.status().as_u16());
+        }
+        assert_eq!(statuses[..2], [200, 200]);
+        let refused = statuses.iter().filter(|status| **status == 429).count();
+        assert!(refused >= 3, "{statuses:?}");
+        assert_eq!(publish("203.0.113.2").await.status(), 200);
+        gateway.metric_becomes("sse_publisher_limited_total{limit=\"rate\"}", refused as f64).await;
+    }
+}
