@@ -47,7 +47,8 @@ fn origins() {
         ("*,https://a.example", "*"),
     ] {
         let expected = format!(
-            "\"{told}\" is not an origin such as https://app.example.com (\"*\" stands for all, and stands alone)"
+            "\"{told}\" is not an origin such as https://app.example.com or https://*.example.com \
+             (\"*\" stands for all, and stands alone)"
         );
         assert_eq!(reason("cors.allowed_origins", given), expected);
     }
