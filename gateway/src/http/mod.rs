@@ -5,7 +5,7 @@ pub mod admin;
 mod auth;
 mod demo;
 mod events;
-mod params;
+pub(crate) mod params;
 mod tickets;
 mod told;
 
