@@ -9,6 +9,7 @@
 pub mod memory;
 pub mod past;
 pub mod redis;
+pub(crate) mod spare;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use shared::channel::Channel;
 use shared::order::Revocation;
 
 use super::CloseReason;
+use crate::broker::spare::Spare as _;
 use crate::hub::Wakeup;
 
 /// What of a token matters to a stream that was opened with it.
@@ -159,7 +160,9 @@ impl Entry {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.number);
+        let mut entries = self.registry.lock();
+        entries.remove(&self.number);
+        entries.give_back();
     }
 }
 
