@@ -11,6 +11,7 @@ help: ## List the targets
 test: ## Everything that must pass before a change lands
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory lint
+	@scripts/deny --if-there
 	TESTKIT_BUILT=1 cargo test --workspace --locked
 	@$(MAKE) --no-print-directory test-hyper
 	@scripts/browser
@@ -109,6 +110,11 @@ million: ## Open N=1000000 event streams on this machine, or as many as its memo
 	target/release/sse-bench million --connections $(N)
 
 .PHONY: deny
-deny: ## Check dependencies: advisories, licences, bans, sources
-	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }
-	cargo deny check
+deny: ## Check dependencies: advisories, licences, bans, sources; installs cargo-deny below target
+	@scripts/deny
+
+TARGET ?=
+SECONDS ?= 300
+.PHONY: fuzz
+fuzz: ## Have libFuzzer look for bytes that break a reader, SECONDS=300 for each target, or TARGET=head for one
+	@scripts/fuzz "$(TARGET)" "$(SECONDS)"

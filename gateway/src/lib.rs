@@ -11,6 +11,9 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod demo;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod hub;
 pub mod lane;

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::cancels::Cancels;
 use self::history::{History, Size};
 use self::orders::Told;
+use super::spare::Spare as _;
 use super::{
     Between, Broker, BrokerError, Entry, Interest, InterestQueue, Join, Message, Partition, Sink, Snapshot, Stamp, Wake,
 };
@@ -189,6 +190,7 @@ impl MemoryBroker {
             }
             Interest::Unsubscribe { channel } => {
                 state.interest.remove(&channel);
+                state.interest.give_back();
             }
         }
     }

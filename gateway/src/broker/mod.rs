@@ -10,6 +10,7 @@ pub mod leases;
 pub mod memory;
 pub mod past;
 pub mod redis;
+pub(crate) mod spare;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use shared::channel::Channel;
 use shared::order::Revocations;
 
 use super::CloseReason;
+use crate::broker::spare::Spare as _;
 use crate::hub::Wakeup;
 
 /// What of a token matters to a stream that was opened with it.
@@ -170,7 +171,9 @@ impl Entry {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.passes.lock().remove(&self.number);
+        let mut entries = self.passes.lock();
+        entries.remove(&self.number);
+        entries.give_back();
     }
 }
 

@@ -7,7 +7,7 @@ mod auth;
 mod connects;
 mod demo;
 mod events;
-mod params;
+pub(crate) mod params;
 mod tickets;
 mod told;
 

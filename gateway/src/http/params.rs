@@ -18,12 +18,12 @@ use crate::connection::{Request, Resume};
 use crate::hub::encoded::Format;
 
 /// Longest body of `POST /events`: the most channels at their longest, each byte escaped.
-pub(super) fn max_body(limits: &Limits) -> usize {
+pub(crate) fn max_body(limits: &Limits) -> usize {
     limits.max_channels * shared::channel::MAX_CHANNEL_BYTES * 6 + 1_024
 }
 
 /// Channels in the order they were named, each once; at least one, and all of them such that `access` has them.
-pub(super) fn channels_of_query(query: &str, access: &Access, limits: &Limits) -> Result<Vec<Channel>, Problem> {
+pub(crate) fn channels_of_query(query: &str, access: &Access, limits: &Limits) -> Result<Vec<Channel>, Problem> {
     let named = query::all(query.as_bytes(), "channel")?;
     if named.is_empty() {
         if let Some(own) = access.user_channel() {
@@ -35,7 +35,7 @@ pub(super) fn channels_of_query(query: &str, access: &Access, limits: &Limits) -
 }
 
 /// The channels of a body `{"channels": [...]}`.
-pub(super) fn channels_of_body(body: &[u8], access: &Access, limits: &Limits) -> Result<Vec<Channel>, Problem> {
+pub(crate) fn channels_of_body(body: &[u8], access: &Access, limits: &Limits) -> Result<Vec<Channel>, Problem> {
     let Members(members) = serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error, 1))?;
     if let Some((key, _)) = members.iter().find(|(key, _)| key != "channels") {
         return Err(Problem::unknown_key(key, "unknown key, this body has only channels"));
@@ -53,7 +53,7 @@ pub(super) fn channels_of_body(body: &[u8], access: &Access, limits: &Limits) ->
 }
 
 /// The channel of one user, by `userId`, or by the token.
-pub(super) fn channel_of_user(query: &str, access: &Access) -> Result<Channel, Problem> {
+pub(crate) fn channel_of_user(query: &str, access: &Access) -> Result<Channel, Problem> {
     let [Some(user)] = query::values(query.as_bytes(), ["userId"])? else {
         if let Some(own) = access.user_channel() {
             return Ok(own.clone());
@@ -69,7 +69,7 @@ pub(super) fn channel_of_user(query: &str, access: &Access) -> Result<Channel, P
 const CURSOR_KEYS: [&str; 3] = ["last_event_id", "lastEventId", "lastEvent"];
 
 /// How events are written, and where the stream begins.
-pub(super) fn request(query: &str, limits: &Limits) -> Result<Request, Problem> {
+pub(crate) fn request(query: &str, limits: &Limits) -> Result<Request, Problem> {
     let [format, newest] = query::values(query.as_bytes(), ["format", "replay"])?;
     let format = match format.as_deref() {
         None => Format::Plain,

@@ -41,13 +41,12 @@ pub use self::partition::{Health, Life};
 pub use self::replay::{Asked, Replay, ReplaySettings, Ticket};
 pub use self::subscription::{Follow, Lagged, Look, Peek, Subscription, all_live};
 pub use self::wakeup::Wakeup;
+use crate::broker::spare::Spare as _;
 use crate::broker::{Broker, Interest, InterestQueue, Partition};
 use crate::metrics::HubMetrics;
 
 /// How often [`Hub::run`] looks for channels whose linger is over.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
-/// Places for lingering channels that stay when there are none: when a node's clients all go at once it takes many.
-const LINGERING_KEPT: usize = 1_024;
 /// How often it looks for old events in the logs.
 const TRIM_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -299,9 +298,8 @@ impl Hub {
                 table.send(Interest::Unsubscribe { channel: local.channel.clone() });
             }
         }
-        if table.lingering.is_empty() && table.lingering.capacity() > LINGERING_KEPT {
-            table.lingering = VecDeque::new();
-        }
+        table.lingering.give_back();
+        table.channels.give_back();
         set_count(&self.metrics.broker_subscriptions, table.channels.len());
     }
 

@@ -10,7 +10,7 @@
 
 mod accept;
 mod body;
-mod direct;
+pub(crate) mod direct;
 mod heads;
 pub mod hyper;
 mod response;

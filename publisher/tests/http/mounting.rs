@@ -123,6 +123,7 @@ async fn metrics() {
     let name = |kind: &str, result: &str| format!("sse_publisher_publishes_total kind={kind} result={result}");
     let cancels = |result: &str| format!("sse_publisher_cancels_total result={result}");
     let mut expected: Vec<_> = ["ok", "refused", "rejected", "unavailable"].map(|result| (cancels(result), 0)).into();
+    expected.extend(["rate", "size"].map(|limit| (format!("sse_publisher_limited_total limit={limit}"), 0)));
     for kind in ["durable", "ephemeral"] {
         expected
             .extend(["duplicate", "ok", "refused", "rejected", "unavailable"].map(|result| (name(kind, result), 0)));

@@ -63,7 +63,7 @@ impl Token {
         })?;
         let mut read = grants(claims, "channels", CHANNELS)?;
         if let Some(channel) = &user_channel {
-            read.add(channel.as_str()).map_err(|_| CHANNELS)?;
+            read.add_own(channel);
         }
         Ok(Self {
             subject: subject.map(str::to_owned),
@@ -87,7 +87,7 @@ impl Token {
         say("jti", self.id.as_deref().map(Value::from));
         say("iat", self.issued.map(Value::from));
         say("exp", Some(Value::from(unix_seconds(self.expires))));
-        // Its own channel follows from its name, and would be one more than there may be.
+        // The user's own goes without saying; with it there could be one more than may be said.
         let own = self.user_channel.as_ref().map(Channel::as_str);
         say("channels", Some(self.read.iter().filter(|name| Some(name.as_str()) != own).collect()));
         say("publish", Some(self.publish.iter().collect()));
@@ -207,6 +207,9 @@ mod tests {
             let stored = serde_json::from_str(&token.store().to_string()).unwrap();
             assert_eq!(Token::restore(&stored), Some(token), "{claims}");
         }
+        let names: Vec<String> = (0..MAX_GRANTS).map(|number| number.to_string()).collect();
+        let most = read(&json!({"sub": "42", "channels": names})).unwrap();
+        assert_eq!(Token::restore(&most.store()), Some(most), "as many as may be named, and the user's own");
         for wrong in [json!(null), json!({}), json!({"exp": "x"}), json!({"exp": NOW, "sub": "a b"})] {
             assert_eq!(Token::restore(&wrong), None);
         }

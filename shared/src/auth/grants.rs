@@ -30,6 +30,12 @@ impl Grants {
         Ok(())
     }
 
+    /// Adds a user's own channel, once, whether it was named or not.
+    pub(super) fn add_own(&mut self, channel: &Channel) {
+        self.names.retain(|name| name != channel);
+        self.names.insert(0, channel.clone());
+    }
+
     /// Each of them, as [`add`](Self::add) takes it.
     pub(super) fn iter(&self) -> impl Iterator<Item = String> {
         let names = self.names.iter().map(|name| name.as_str().to_owned());

@@ -119,12 +119,6 @@ impl Decoder {
         self.append(bytes)
     }
 
-    /// The last event ID that a client would send now: that of the last finished block which had one.
-    #[must_use]
-    pub fn last_event_id(&self) -> &str {
-        &self.last_event_id
-    }
-
     fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         if self.line.len() + bytes.len() > self.limit {
             return Err(TooLong { limit: self.limit });

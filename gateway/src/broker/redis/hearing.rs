@@ -17,6 +17,7 @@ use shared::redis::message;
 use tokio::sync::Notify;
 
 pub(crate) use self::words::{Attached, Compared, Progress, Suspicion};
+use super::super::spare::Spare as _;
 use super::super::{Message, Seen, Sink, Stamp};
 use super::PARTITION;
 use super::ended::Ended;
@@ -123,6 +124,7 @@ impl Hearing {
         for name in names {
             state.channels.remove(name.as_bytes());
         }
+        state.channels.give_back();
     }
 
     /// `attached` were subscribed and then read at `clock`: they are live once that is heard, which may be already. As many as

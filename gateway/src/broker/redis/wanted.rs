@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use shared::channel::Channel;
 
 use super::super::Interest;
+use super::super::spare::Spare as _;
 
 /// Most names of one SUBSCRIBE: Redis queues all its answers before it sends the first.
 pub(crate) const BATCH: usize = 500;
@@ -57,6 +58,7 @@ impl Wanted {
             }
             Interest::Unsubscribe { channel } => {
                 self.channels.remove(&channel);
+                self.channels.give_back();
                 self.touch(channel);
             }
         }
@@ -94,6 +96,9 @@ impl Wanted {
                 (None, None) => {}
             }
         }
+        self.said.give_back();
+        self.touched.give_back();
+        self.is_touched.give_back();
         changes
     }
 

@@ -12,7 +12,7 @@ pub(super) const CHUNK_END: &[u8] = b"\r\n";
 pub(super) const BODY_END: &[u8] = b"0\r\n\r\n";
 
 /// The head of an answer with a chunked body, as hyper writes it. With `close` it says that the connection ends with it.
-pub(super) fn head(mut parts: Parts, close: bool) -> Vec<u8> {
+pub(crate) fn head(mut parts: Parts, close: bool) -> Vec<u8> {
     if close {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -45,7 +45,7 @@ fn fields(out: &mut Vec<u8>, headers: &HeaderMap) {
 
 /// What stands before the data of a chunk: its length in hexadecimal, and a line end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ChunkSize {
+pub(crate) struct ChunkSize {
     /// Right-aligned.
     text: [u8; Self::MOST],
     start: u8,
@@ -55,7 +55,7 @@ impl ChunkSize {
     /// 16 digits and the line end.
     const MOST: usize = 18;
 
-    pub(super) fn new(length: usize) -> Self {
+    pub(crate) fn new(length: usize) -> Self {
         let mut text = [0; Self::MOST];
         text[Self::MOST - 2..].copy_from_slice(CHUNK_END);
         let (mut left, mut start) = (length, Self::MOST - 2);
@@ -70,7 +70,7 @@ impl ChunkSize {
         Self { text, start: start as u8 }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.text[usize::from(self.start)..]
     }
 }

@@ -12,7 +12,7 @@ use httparse::Status;
 const MAX_HEADERS: usize = 100;
 
 /// What the bytes so far are.
-pub(super) enum Head {
+pub(crate) enum Head {
     /// The beginning of a head.
     Part,
     /// A whole head, and nothing behind it, for this lane.
@@ -22,7 +22,7 @@ pub(super) enum Head {
 }
 
 /// Looks at `bytes`, all that was read of a connection. `is_stream` knows the paths of event streams.
-pub(super) fn read(bytes: &[u8], is_stream: fn(&str) -> bool) -> Head {
+pub(crate) fn read(bytes: &[u8], is_stream: fn(&str) -> bool) -> Head {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(bytes) {
@@ -66,7 +66,7 @@ fn fields(parsed: &[httparse::Header<'_>]) -> Option<HeaderMap> {
 }
 
 /// Whether the client wants the connection to end after the answer (RFC 9112, 9.6).
-pub(super) fn wants_close(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_close(headers: &HeaderMap) -> bool {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }

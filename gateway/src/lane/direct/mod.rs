@@ -12,9 +12,9 @@
 mod alarm;
 mod calls;
 mod event_loop;
-mod framing;
+pub(crate) mod framing;
 mod handing;
-mod head;
+pub(crate) mod head;
 mod rest;
 mod slot;
 mod stream;
