@@ -8,5 +8,6 @@ mod heads;
 mod leaving;
 mod pipelining;
 mod reading;
+mod smuggling;
 mod splitting;
 mod waiting;

@@ -15,6 +15,7 @@ mod contract;
 mod cors;
 mod demo;
 mod history;
+mod hostile;
 mod lanes;
 mod layers;
 mod leases;

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{Gateway, Raw};
+use crate::support::{Gateway, Lane, Raw};
 
 /// For a head, and between requests. No setting.
 const HEAD_DEADLINE: Duration = Duration::from_secs(75);
@@ -63,4 +63,35 @@ async fn half_heads_are_given_up() {
     // Also of those that were idle, such as this test's own client has been meanwhile.
     gateway.is_at_rest(before, "502 that did not come to an end").await;
     drop(raws);
+}
+
+/// A byte now and then keeps no head alive: what counts is when it began.
+#[tokio::test]
+#[ignore = "takes 150 s"]
+async fn heads_that_come_a_byte_at_a_time_are_given_up() {
+    const PAUSE: Duration = Duration::from_secs(3);
+    for lane in [Lane::Direct, Lane::Hyper] {
+        let gateway = Gateway::builder().lane(lane).start().await;
+        let before = gateway.descriptors_at_rest().await;
+        let mut crowd = JoinSet::new();
+        for _ in 0..300 {
+            let mut raw = Raw::connect(&gateway.public).await;
+            crowd.spawn(async move {
+                let began = Instant::now();
+                let mut head =
+                    "GET /events?channel=a HTTP/1.1\r\nHost: x\r\nX: ".bytes().chain(std::iter::repeat(b'y'));
+                loop {
+                    raw.send([head.next().unwrap()]).await;
+                    if raw.ended_within(PAUSE).await {
+                        return began.elapsed();
+                    }
+                    assert!(began.elapsed() < HEAD_DEADLINE + Duration::from_secs(15), "it is not given up");
+                }
+            });
+        }
+        for elapsed in crowd.join_all().await {
+            assert!(elapsed >= HEAD_DEADLINE - PAUSE, "given up after {elapsed:?} on {lane:?}");
+        }
+        gateway.is_at_rest(before, "300 slow heads").await;
+    }
 }

@@ -185,6 +185,17 @@ impl Raw {
         assert!(!end.is_ok_and(|bytes| bytes > 0), "{:?}", String::from_utf8_lossy(&self.received));
     }
 
+    /// Waits so long at most for the end of a connection on which nothing is said any more. Says whether it came.
+    pub async fn ended_within(&mut self, patience: std::time::Duration) -> bool {
+        match tokio::time::timeout(patience, self.socket.read_buf(&mut self.received)).await {
+            Err(_) => false,
+            Ok(end) => {
+                assert!(!end.is_ok_and(|bytes| bytes > 0), "{:?}", String::from_utf8_lossy(&self.received));
+                true
+            }
+        }
+    }
+
     /// Reads up to and with `end`, or to the end of the connection.
     pub async fn until_closed_or(&mut self, end: &str) -> Vec<u8> {
         loop {

@@ -11,6 +11,7 @@ use crate::pairs::interleaved;
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::server::{Server, redis};
+use crate::slow_heads::SlowHeads;
 use crate::subject::{Place, Subject};
 
 /// Handed to every row.
@@ -46,12 +47,14 @@ pub(crate) struct Job {
     pub(crate) label: String,
     pub(crate) subject: Subject,
     pub(crate) load: Load,
+    /// Connections beside it that never come to the end of a head.
+    pub(crate) slow_heads: usize,
 }
 
 impl Job {
     /// Labelled by its subject.
     pub(crate) fn new(subject: Subject, load: &Load) -> Self {
-        Self { label: subject.name().to_owned(), subject, load: load.clone() }
+        Self { label: subject.name().to_owned(), subject, load: load.clone(), slow_heads: 0 }
     }
 }
 
@@ -134,12 +137,14 @@ impl Bench {
             redis_port: redis.port(),
             redis_pid: redis.pid().to_string(),
         };
+        let slow = SlowHeads::open(server.port, job.slow_heads).await?;
         let report = job.load.run(&self.programs.loadtest, &job.subject.flags(&place)).await;
         // Why the server went is the better reason.
         if let Some(ended) = server.ended() {
             return Err(ended);
         }
         let report = report?;
+        slow.close()?;
         let load = job.load.by_hand(&job.subject.flags(&job.subject.place_by_hand()));
         self.record(&job.label, vec![job.subject.started_by_hand().to_owned(), load], report.0.clone());
         Ok(report)

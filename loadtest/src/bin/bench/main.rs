@@ -14,6 +14,7 @@ mod progress;
 mod rows;
 mod run;
 mod server;
+mod slow_heads;
 mod subject;
 mod written;
 

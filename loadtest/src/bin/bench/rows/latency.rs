@@ -41,7 +41,7 @@ async fn first_loss(bench: &Bench) -> Result<Option<u32>, String> {
     let mut search = Search::new(RATES, bench.either(4, 2));
     while let Some(rate) = search.next() {
         let load = load(0, bench.either(8, 4)).flag("--rate", rate);
-        let report = bench.run(&Job { label: format!("naive at {rate}/s"), subject: Naive, load }).await?;
+        let report = bench.run(&Job { label: format!("naive at {rate}/s"), ..Job::new(Naive, &load) }).await?;
         let lost = report.number("/deliveries/lost")?;
         bench.progress.step(&format!("naive at {rate} events/s lost {lost}"));
         search.learn(rate, lost > 0.0);

@@ -31,7 +31,7 @@ async fn measure(bench: &Bench) -> Result<Vec<Measure>, String> {
         let load = Load::new("idle").flag("--connections", CONNECTIONS).flag("--channels", channels);
         let load =
             load.flag("--connect-rate", CONNECT_RATE).seconds("--idle", bench.either(5, 3)).seconds("--duration", 1);
-        let jobs = [Ours, Naive].map(|subject| Job { label: subject.name().to_owned(), subject, load: load.clone() });
+        let jobs = [Ours, Naive].map(|subject| Job::new(subject, &load));
         let series = bench.interleaved(bench.either(3, 1), &jobs, GROWTH).await?;
         let [ours, naive] = &series[..] else { return Err("a series is missing".to_owned()) };
         for figure in [GROWTH, WHOLE] {

@@ -8,6 +8,7 @@ mod idle;
 mod latency;
 mod memory;
 mod publish;
+mod slowloris;
 mod storm;
 mod stuck;
 mod unicast;
@@ -31,7 +32,7 @@ pub(crate) struct Row {
 type Measuring = for<'a> fn(&'a Bench) -> LocalBoxFuture<'a, Result<Vec<Measure>, String>>;
 
 /// In the order in which they are measured and reported.
-pub(crate) const ROWS: [&Row; 11] = [
+pub(crate) const ROWS: [&Row; 12] = [
     &broadcast::ROW,
     &unicast::ROW,
     &fanout::ROW,
@@ -40,6 +41,7 @@ pub(crate) const ROWS: [&Row; 11] = [
     &idle::ROW,
     &latency::ROW,
     &stuck::ROW,
+    &slowloris::ROW,
     &churn::ROW,
     &storm::ROW,
     &publish::ROW,

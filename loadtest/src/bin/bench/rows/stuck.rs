@@ -21,8 +21,8 @@ async fn measure(bench: &Bench) -> Result<Vec<Measure>, String> {
         let load = load.flag("--connect-rate", CONNECT_RATE).flag("--rate", 20).flag("--size", 4_096);
         load.seconds("--idle", 0).seconds("--warmup", bench.either(5, 3)).seconds("--duration", bench.either(15, 10))
     };
-    let stuck = Job { label: "a tenth stuck".to_owned(), subject: Ours, load: load("slow").flag("--share", 0.1) };
-    let none = Job { label: "none stuck".to_owned(), subject: Ours, load: load("broadcast") };
+    let stuck = Job { label: "a tenth stuck".to_owned(), ..Job::new(Ours, &load("slow").flag("--share", 0.1)) };
+    let none = Job { label: "none stuck".to_owned(), ..Job::new(Ours, &load("broadcast")) };
     let series = bench.interleaved(bench.either(5, 2), &[stuck, none], P99).await?;
     let [stuck, none] = &series[..] else { return Err("a series is missing".to_owned()) };
     Ok(vec![stuck.beside(none, P99)?.at_most(Bar::Ratio(1.5))])
