@@ -3,12 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
 use publisher::http::auth::may_read;
 use publisher::http::problem::Problem;
-use publisher::http::query;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use publisher::http::{Members, query};
 use serde_json::Value;
 use shared::auth::Access;
 use shared::channel::Channel;
@@ -101,33 +99,6 @@ fn resume(query: &str, newest: Option<&str>, limits: &Limits) -> Result<Resume, 
     }
 }
 
-/// The members of a JSON object as they stand, repeated keys included: a map would keep one of them without a word.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(Members(members))
-    }
-}
-
 /// `field` says what the client calls the name at an index.
 fn channels<'a>(
     names: impl Iterator<Item = &'a str>,
@@ -170,7 +141,7 @@ mod tests {
         channels.unwrap().iter().map(ToString::to_string).collect()
     }
 
-    fn refused<T: fmt::Debug>(result: Result<T, Problem>) -> Value {
+    fn refused<T: std::fmt::Debug>(result: Result<T, Problem>) -> Value {
         serde_json::to_value(result.unwrap_err()).unwrap()
     }
 

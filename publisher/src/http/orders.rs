@@ -1,7 +1,6 @@
 //! Orders to all nodes: `POST /channels/{channel}/disconnect`, `POST /users/{id}/disconnect`, `POST /tokens/revoke`. For
 //! operators where there is authentication.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,12 +10,12 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use shared::auth::{Access, MAX_TOKEN_BYTES};
 use shared::channel::Channel;
 use shared::order::{Order, Revocation};
 
+use super::members::Members;
 use super::problem::Problem;
 use super::{body, check};
 use crate::PublishError;
@@ -162,33 +161,6 @@ fn name(members: &Map<String, Value>, key: &'static str) -> Result<Option<String
         return Err(Problem::invalid(key, detail).limit(MAX_NAME));
     }
     Ok(Some(text.to_owned()))
-}
-
-/// The members of a JSON object as they stand: a map would keep one of those that are given twice without a word.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct All;
-
-        impl<'de> Visitor<'de> for All {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        from.deserialize_map(All)
-    }
 }
 
 /// A body means nothing, but some clients send `{}`.
