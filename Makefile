@@ -18,7 +18,8 @@ test: ## Everything that must pass before a change lands
 	@$(MAKE) --no-print-directory doc
 
 # What is left out opens no stream (the layers, the brokers below the hub) or has a gateway on each lane anyway.
-ON_BOTH_LANES := layers broker_contract catch_up lanes::answers lanes::heads lanes::splitting lanes::pipelining::in_one_segment
+ON_BOTH_LANES := layers broker_contract catch_up lanes::answers lanes::heads lanes::splitting lanes::pipelining::in_one_segment \
+	lanes::smuggling auth::table auth::keys redis_acl leases tls:: operator::
 .PHONY: test-hyper
 test-hyper: ## The end-to-end tests again, with every gateway on the hyper lane
 	TESTKIT_BUILT=1 SSE_GATEWAY__LANES__DIRECT=false cargo test --workspace --test gateway --locked -- $(addprefix --skip ,$(ON_BOTH_LANES))
