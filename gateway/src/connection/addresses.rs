@@ -44,7 +44,7 @@ impl Addresses {
     /// A place for a connection of `address`; `Ok(None)` where it is not counted.
     ///
     /// # Errors
-    /// [`AddressFull`].
+    /// `AddressFull`.
     pub fn enter(self: &Arc<Self>, address: ClientAddress) -> Result<Option<AddressPlace>, AddressFull> {
         if self.public_only && !address.is_public() {
             return Ok(None);
