@@ -37,7 +37,7 @@ use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Passes};
 use crate::demo::{Carrier, tell_connections};
 use crate::http::admin::{self, Admin};
-use crate::http::{self, Cors, Limits, Node, Told};
+use crate::http::{self, Cors, Limits, Node, Told, Word};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
 use crate::lane::{DirectPort, Heads, LaneSettings, TlsPort, bind, serve};
@@ -152,7 +152,13 @@ impl App {
         let passes = Arc::new(Passes::default());
         let (hub_told, verifier_told) = (hub.clone(), verifier.clone());
         let begun = watch_channel(false).0;
-        let told = Told { hub: hub_told, passes: passes.clone(), verifier: verifier_told, begun };
+        let told = Told {
+            hub: hub_told,
+            passes: passes.clone(),
+            verifier: verifier_told,
+            begun,
+            word: Word::new(&settings.node, gate.clone(), lifecycle.clone()),
+        };
         let node = Node {
             hub: hub.clone(),
             passes,
@@ -314,8 +320,10 @@ async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) 
         Seams { publish: publish.clone(), bare: broker.clone(), channels: broker.clone(), cancel: broker.clone() };
     // It was checked with the settings.
     let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
-    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), limits::publish(config));
-    let routes = routes.merge(publisher::http::order_routes(broker.clone(), needs_key, limits::publish(config)));
+    let routes =
+        publisher::http::router(publish, broker.clone(), broker.clone(), broker.clone(), limits::publish(config));
+    let routes =
+        routes.merge(publisher::http::node_routes(broker.clone(), broker.clone(), needs_key, limits::publish(config)));
     let routes = routes.merge(producers.router(config.limits.max_url));
     let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
     let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));

@@ -128,7 +128,7 @@ struct Service {
 
 impl Service {
     fn new(broker: Arc<impl Publish + Channels + Cancel>, server: Option<RedisServer>) -> Self {
-        let routes = publisher::http::router(broker.clone(), broker.clone(), broker, Limits::default());
+        let routes = publisher::http::router(broker.clone(), broker.clone(), broker.clone(), broker, Limits::default());
         let routes = routes.layer(axum::Extension(shared::auth::Access::Open));
         Self { routes, _server: server }
     }

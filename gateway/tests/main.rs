@@ -7,6 +7,7 @@ mod auth;
 mod bad_input;
 mod broker_contract;
 mod catch_up;
+mod census;
 mod channel_settings;
 mod closed_tab;
 mod cluster;

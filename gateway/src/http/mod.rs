@@ -29,7 +29,7 @@ use shared::auth::Verifier;
 pub use self::admission::Admission;
 pub use self::auth::auth;
 pub use self::connects::Connects;
-pub use self::told::Told;
+pub use self::told::{Told, Word};
 use crate::connection::{ConnectionSettings, Passes};
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};

@@ -24,6 +24,7 @@ const PUBLISH: &str = "sse_publish";
 const CLOCK: &str = "sse_clock";
 const CANCEL: &str = "sse_cancel";
 const LEASE: &str = "sse_lease";
+const NODES: &str = "sse_nodes";
 
 /// Line of the text that says its version.
 const VERSION_LINE: &str = "-- version ";
@@ -89,6 +90,15 @@ pub struct LeaseReply {
     pub held: u64,
     /// Those of them that are new; or, when leases are given back, those that were there.
     pub added: u64,
+}
+
+/// What `sse_nodes` answers: who is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodesReply {
+    /// Time of day at the server, Unix milliseconds.
+    pub time_ms: u64,
+    /// The name of a node's life, when it spoke last (Unix milliseconds at the server), and what it said.
+    pub nodes: Vec<(String, u64, Vec<u8>)>,
 }
 
 impl Functions {
@@ -165,6 +175,21 @@ impl Functions {
         cmd.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         cmd.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(leases);
         cmd
+    }
+
+    /// Keeps what the node whose present life is `incarnation` says of itself for `time`, in the hash that `key` names; an empty text no
+    /// longer. Answered by the number of nodes that are kept.
+    #[must_use]
+    pub fn beat(&self, key: &str, time: Duration, incarnation: &str, text: &str) -> Cmd {
+        let mut cmd = self.call(NODES, key);
+        cmd.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).arg(incarnation).arg(text);
+        cmd
+    }
+
+    /// Tells which nodes are there; answered by a [`NodesReply`].
+    #[must_use]
+    pub fn nodes(&self, key: &str) -> Cmd {
+        self.call(NODES, key)
     }
 
     fn call(&self, function: &str, key: &str) -> Cmd {
@@ -268,6 +293,23 @@ impl FromRedisValue for LeaseReply {
     }
 }
 
+impl FromRedisValue for NodesReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let mut items: Vec<Value> = from_redis_value(value)?;
+        if items.len() % 3 != 1 {
+            return Err(ParsingError::from(format!("{} items in the answer of {NODES}", items.len())));
+        }
+        let nodes = items.split_off(1);
+        let time_ms = items.pop().map_or(Ok(0), from_redis_value)?;
+        let mut nodes = nodes.into_iter();
+        let mut there = Vec::with_capacity(nodes.len() / 3);
+        while let (Some(incarnation), Some(said), Some(text)) = (nodes.next(), nodes.next(), nodes.next()) {
+            there.push((from_redis_value(incarnation)?, from_redis_value(said)?, from_redis_value(text)?));
+        }
+        Ok(Self { time_ms, nodes: there })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +336,9 @@ mod tests {
         );
         let lease = Functions(Mode::Library).lease("sse.user:a", Duration::from_secs(2), Some(3), &["n/0".to_owned()]);
         assert_eq!(packed(lease), "*7 $5 FCALL $9 sse_lease $1 1 $10 sse.user:a $4 2000 $1 3 $3 n/0 ");
+        let beat = Functions(Mode::Library).beat("sse.nodes", Duration::from_secs(10), "9a", "{}");
+        assert_eq!(packed(beat), "*7 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes $5 10000 $2 9a $2 {} ");
+        assert_eq!(packed(Functions(Mode::Library).nodes("sse.nodes")), "*4 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes ");
         assert_eq!(packed(Functions(Mode::Library).cancel("sse:a")), "*4 $5 FCALL $10 sse_cancel $1 1 $5 sse:a ");
     }
 }

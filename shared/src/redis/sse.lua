@@ -1,5 +1,5 @@
 #!lua name=sse
--- version 3
+-- version 4
 --
 -- What has to be atomic in Redis. Raise the version with every change: a library is replaced by a newer one only.
 --
@@ -19,6 +19,11 @@
 --       Takes leases of a user's connections, or renews them: all, or none where there would be more than `limit`. An
 --       empty limit is none. With ttl_ms "0" they are given back.
 --       -> {granted 0 or 1, leases held now, of these the new ones; or of those given back the ones that were held}
+--   sse_nodes     <prefix>.nodes       [ttl_ms incarnation text]
+--       Keeps what a node says of itself for ttl_ms, or with an empty text no longer.
+--       -> nodes that are kept
+--       Without arguments it tells who is there:
+--       -> {TIME in ms, incarnation, TIME in ms at which it said so, text, ...}
 --
 -- An optional argument that is absent or "" has its default. With partitions, names carry the partition as a hash tag
 -- (`<prefix>:{7}:<channel>`, `<prefix>.{7}.clock`), and messages go by SPUBLISH. Wrong input is answered by
@@ -33,6 +38,7 @@
 --                                    written `%25` and `:` `%3A`, so that no two pairs of channel and key have one name
 --   <prefix>.cancel:<channel>        TIME in ms of the cancellation
 --   <prefix>.user:<id>               a sorted set of leases, each with the TIME in ms at which it expires
+--   <prefix>.nodes                   a hash, by incarnation: `<TIME in ms> <TIME in ms at which it is over> <text>`
 --
 -- A position is `<ms>-<seq>`, the id of a stream entry. Here its halves are doubles, exact up to 2^53 - 1, and go into
 -- text by `position` alone.
@@ -59,6 +65,8 @@ local MAX_EPOCH = 40
 local MAX_LEASE_MS, MAX_LEASE_LIMIT = 3600000, 1000000
 -- Of one call. Lua takes no more than some thousand arguments at once.
 local MAX_LEASES, MAX_LEASE = 1000, 128
+-- Nodes at a time, and bytes that one says of itself.
+local MAX_NODES, MAX_NODE_TEXT = 1000, 1024
 local MAX_EXACT = 9007199254740991
 -- Channels that are remembered: some 600 bytes each, twice that with the longest names, so 5 MB at most. All are
 -- forgotten when there would be more.
@@ -616,6 +624,59 @@ local function sse_lease(keys, args)
   return {1, held + new, new}
 end
 
+local NODES_KEY = "key is not <prefix>.nodes, prefix 1 to 32 of A-Z a-z 0-9 _ -"
+
+-- Of what is kept, `{incarnation, value, ...}`: those who are there, as {incarnation, TIME in ms, text, ...}, and the
+-- incarnations of those who are not.
+local function nodes_of(kept, now)
+  local there, over = {}, {}
+  for i = 1, #kept, 2 do
+    local said, ends, text = kept[i + 1]:match("^([0-9]+) ([0-9]+) (.*)$")
+    if said and tonumber(ends) > now then
+      there[#there + 1], there[#there + 2], there[#there + 3] = kept[i], tonumber(said), text
+    else
+      over[#over + 1] = kept[i]
+    end
+  end
+  return there, over
+end
+
+-- Why these are not arguments of sse_nodes.
+local function wrong_node(args)
+  if #args ~= 3 then return "arguments are " .. #args .. ", the limit is 0 or 3" end
+  if not whole(args[1], nil, MAX_LEASE_MS) then return "ttl_ms is not a whole number from 1 to " .. MAX_LEASE_MS end
+  if args[2] == "" or #args[2] > MAX_NODE or args[2]:find("[^0-9A-Za-z_.-]") then
+    return "incarnation is not 1 to 64 of A-Z a-z 0-9 _ . -"
+  end
+  if #args[3] > MAX_NODE_TEXT then return "text has " .. #args[3] .. " bytes, the limit is " .. MAX_NODE_TEXT end
+end
+
+local function sse_nodes(keys, args)
+  if #keys ~= 1 then return refuse("sse_nodes", "keys are " .. #keys .. ", the limit is 1") end
+  local key, call = keys[1], redis.call
+  if not place(key:match("^([0-9A-Za-z_-]+)%.nodes$")) then return refuse("sse_nodes", NODES_KEY) end
+  local wrong = #args > 0 and wrong_node(args)
+  if wrong then return refuse("sse_nodes", wrong) end
+
+  local now = read_time()
+  local there, over = nodes_of(call("HGETALL", key), now)
+  if #args == 0 then return {now, unpack(there)} end
+  -- Whoever says something sees to it that those who are gone do not stay.
+  if #over > 0 then call("HDEL", key, unpack(over)) end
+  local incarnation, text = args[2], args[3]
+  if text == "" then
+    call("HDEL", key, incarnation)
+    return call("HLEN", key)
+  end
+  if #there / 3 >= MAX_NODES and call("HEXISTS", key, incarnation) == 0 then
+    return refuse("sse_nodes", "nodes are " .. #there / 3 .. ", the limit is " .. MAX_NODES)
+  end
+  local ttl = tonumber(args[1])
+  call("HSET", key, incarnation, ("%.0f %.0f %s"):format(now, now + ttl, text))
+  if call("PTTL", key) < ttl then call("PEXPIRE", key, args[1]) end
+  return call("HLEN", key)
+end
+
 -- ---------------------------------------------------------------------------------------------------------------------
 
 if redis.register_function then
@@ -624,13 +685,17 @@ if redis.register_function then
   redis.register_function({function_name = "sse_clock", callback = sse_clock, flags = {"allow-oom"}})
   redis.register_function({function_name = "sse_cancel", callback = sse_cancel, flags = {"allow-oom"}})
   redis.register_function({function_name = "sse_lease", callback = sse_lease, flags = {"allow-oom"}})
+  redis.register_function({function_name = "sse_nodes", callback = sse_nodes, flags = {"allow-oom"}})
   return
 end
 
 -- As a script: the function's name comes before its arguments.
 local functions = {
   sse_publish = sse_publish, sse_clock = sse_clock, sse_cancel = sse_cancel, sse_lease = sse_lease,
+  sse_nodes = sse_nodes,
 }
 local called = functions[table.remove(ARGV, 1)]
-if not called then return refuse("sse", "the first argument is not sse_publish, sse_clock, sse_cancel or sse_lease") end
+if not called then
+  return refuse("sse", "the first argument is not sse_publish, sse_clock, sse_cancel, sse_lease or sse_nodes")
+end
 return called(KEYS, ARGV)

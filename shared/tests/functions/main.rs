@@ -12,6 +12,7 @@ mod end;
 mod expiry;
 mod lease;
 mod loading;
+mod nodes;
 mod once;
 mod partitions;
 mod payloads;

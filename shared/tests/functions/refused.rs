@@ -185,7 +185,7 @@ async fn a_script_wants_a_function_that_it_has() {
                 let refusal = place.refusal(function, &["sse:a"], &["x"]).await;
                 assert_eq!(
                     refusal,
-                    "ERR sse: the first argument is not sse_publish, sse_clock, sse_cancel or sse_lease"
+                    "ERR sse: the first argument is not sse_publish, sse_clock, sse_cancel, sse_lease or sse_nodes"
                 );
             }
         }
