@@ -10,12 +10,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// One customer is given a network of so many bits, and has all of its addresses.
 const CUSTOMER_BITS: u8 = 64;
+/// Before the IPv4 address in one that is mapped, `::ffff:10.0.0.1`.
+const MAPPED_BITS: u8 = 96;
 
 /// The other end of the socket that a request came by. In the extensions of every request, put there by whoever accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +161,15 @@ impl fmt::Display for ClientAddress {
 
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"))
+    let network = network.map_err(|_| format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"))?;
+    Ok(unmapped(network).unwrap_or(network))
+}
+
+/// IPv4 addresses that are mapped are compared as what they stand for, so networks of them are networks of IPv4.
+fn unmapped(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else { return None };
+    let bits = network.prefix_len().checked_sub(MAPPED_BITS)?;
+    Ipv4Net::new(network.addr().to_ipv4_mapped()?, bits).ok().map(IpNet::V4)
 }
 
 /// One node of a list: an address, with a port or without. `None` for `unknown`, for hidden names, and for what is wrong.

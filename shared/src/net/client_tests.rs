@@ -132,6 +132,24 @@ fn nobody_is_trusted_unless_it_is_said() {
 }
 
 #[test]
+fn mapped_networks_are_networks_of_ipv4() {
+    for (trusted, peer, expected) in [
+        ("::ffff:10.0.0.0/104", "10.1.2.3", "203.0.113.9"),
+        ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", "203.0.113.9"),
+        ("::ffff:10.0.0.0/104", "11.1.2.3", "11.1.2.3"),
+        ("::ffff:10.0.0.7", "10.0.0.7", "203.0.113.9"),
+        ("::ffff:10.0.0.7", "10.0.0.8", "10.0.0.8"),
+        ("::ffff:0:0/96", "192.0.2.1", "203.0.113.9"),
+        ("::/0", "192.0.2.1", "192.0.2.1"),
+        ("::/0", "2001:db8::1", "203.0.113.9"),
+    ] {
+        let proxies = proxies(&[trusted], ForwardedHeader::XForwardedFor);
+        let client = proxies.client(peer.parse().unwrap(), &headers("x-forwarded-for", &["203.0.113.9"]));
+        assert_eq!(client.to_string(), expected, "{trusted} {peer}");
+    }
+}
+
+#[test]
 fn addresses_of_the_internet() {
     for (text, expected) in [
         ("203.0.113.9", true),
