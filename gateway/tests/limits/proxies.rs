@@ -10,13 +10,16 @@ const PER_ADDRESS: usize = 1_000;
 /// Opens a stream that a proxy passes on with this field. `None` where it is turned away.
 async fn open(address: String, field: Vec<u8>) -> Option<Raw> {
     let mut raw = Raw::connect(&address).await;
-    raw.send([b"GET /events?channel=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", &field[..], b"\r\n\r\n"].concat())
-        .await;
-    assert_eq!(raw.head().await.status, "HTTP/1.1 200 OK");
-    let begin = raw.body_until("\n").await;
-    assert!(begin.starts_with("retry: "), "{begin:?}");
-    let second = raw.until_closed_or("sse.open").await;
-    second.ends_with(b"sse.open").then_some(raw)
+    raw.send([b"GET /events?channel=a HTTP/1.1\r\nHost: x\r\n", &field[..], b"\r\n\r\n"].concat()).await;
+    let head = raw.head().await;
+    assert_eq!(head.status, "HTTP/1.1 200 OK");
+    if head.get("content-length").is_some() {
+        let told = raw.body_of(&head).await;
+        assert!(told.starts_with("retry: "), "{told:?}");
+        return None;
+    }
+    raw.body_until("sse.open").await;
+    Some(raw)
 }
 
 /// As many streams as an address may have by `field`, then one more by each of these.
