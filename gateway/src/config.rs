@@ -14,7 +14,7 @@ use shared::config::{ConfigError, Sources, between, duration, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 use shared::net::{Proxies, TlsSettings};
 
-pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Replay, Telemetry};
+pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Presence, Replay, Telemetry};
 use crate::http::Cors;
 
 mod sections;
@@ -51,6 +51,8 @@ pub struct Config {
     pub heartbeat_event: Option<String>,
     /// Bounds on connections and requests.
     pub limits: Limits,
+    /// Users who come and go.
+    pub presence: Presence,
     /// How bytes reach sockets.
     pub lanes: Lanes,
     /// The channel logs.
@@ -89,6 +91,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(20),
             heartbeat_event: None,
             limits: Limits::default(),
+            presence: Presence::default(),
             lanes: Lanes::default(),
             log: Log::default(),
             replay: Replay::default(),
@@ -161,6 +164,11 @@ impl Config {
         check("limits.max_data", within(limits.max_data, 1, 16 << 20));
         check("limits.max_event_name", within(limits.max_event_name, 1, 4_096));
         check("limits.max_batch", within(limits.max_batch, 1, 100_000));
+        check("presence.enabled", self.check_presence());
+        check(
+            "presence.offline_after",
+            between(self.presence.offline_after, Duration::from_secs(1), Duration::from_secs(3_600)),
+        );
         check("lanes.loops", self.lanes.loops.map_or(Ok(()), |loops| within(loops, 1, MAX_LOOPS)));
         check("lanes.rest", between(self.lanes.rest, Duration::ZERO, MAX_REST));
         check("log.events", within(self.log.events, 1, 1 << 20));
@@ -226,6 +234,13 @@ impl Config {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         resolve(&self.listen).is_ok_and(|address| address.ip().is_loopback())
+    }
+
+    fn check_presence(&self) -> Result<(), String> {
+        if self.presence.enabled && !self.is_on_redis() {
+            return Err("users who come and go are told of through Redis: set redis.url".to_owned());
+        }
+        Ok(())
     }
 
     fn check_answers(&self) -> Result<(), String> {

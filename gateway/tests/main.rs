@@ -24,6 +24,7 @@ mod limits;
 mod losing_redis;
 mod on_redis;
 mod operator;
+mod presence;
 mod redis_acl;
 mod redis_away;
 mod reload;

@@ -18,13 +18,16 @@ use crate::metrics::LimitMetrics;
 /// one client.
 const PER_ADDRESS: usize = 1_000;
 
-/// The limits, and what has to be kept in Redis for them. `registry`: of the broker, where there are other nodes.
+/// The limits, and what has to be kept in Redis for them and for presence. `registry` and `presence`: of the broker, where there are
+/// other nodes.
 pub(super) fn admission(
     config: &Config,
     gate: Arc<Gate>,
     registry: Option<(Registry, Releases)>,
+    presence: Option<(Registry, Releases)>,
     metrics: &Arc<LimitMetrics>,
-) -> (Admission, Option<(Arc<Leases>, Releases)>) {
+) -> (Admission, Vec<(Arc<Leases>, Releases)>) {
+    let mut keeping = Vec::new();
     let limits = &config.limits;
     let addresses = match limits.max_connections_per_address {
         None => Some(Addresses::new(PER_ADDRESS, true)),
@@ -32,20 +35,24 @@ pub(super) fn admission(
         Some(most) => Some(Addresses::new(most, false)),
     };
     let rate = u32::try_from(limits.connects_per_second).ok().and_then(NonZeroU32::new);
-    let (leases, keeping) = match (limits.max_connections_per_user, registry) {
-        (0, _) => (None, None),
-        (most, None) => (Some(Leases::new(most, None, metrics.clone())), None),
-        (most, Some((registry, releases))) => {
-            let leases = Leases::new(most, Some(registry), metrics.clone());
-            (Some(leases.clone()), Some((leases, releases)))
-        }
+    let mut kept = |most, (registry, releases)| {
+        let leases = Leases::new(most, Some(registry), metrics.clone());
+        keeping.push((leases.clone(), releases));
+        leases
     };
+    let leases = match (limits.max_connections_per_user, registry) {
+        (0, _) => None,
+        (most, None) => Some(Leases::new(most, None, metrics.clone())),
+        (most, Some(registry)) => Some(kept(most, registry)),
+    };
+    let presence = presence.map(|registry| kept(usize::MAX, registry));
     let admission = Admission {
         gate,
         addresses,
         proxies: proxies(config),
         connects: rate.map(|rate| Connects::new(rate, limits.max_connections)),
         leases,
+        presence,
         metrics: metrics.clone(),
     };
     (admission, keeping)

@@ -85,6 +85,17 @@ impl Leases {
         Ok(lease)
     }
 
+    /// A lease for a connection of `user` who is not limited: the registry hears of it soon, and nobody waits for that.
+    pub fn hold(self: &Arc<Self>, user: &str) -> Option<Lease> {
+        let mut lease = self.ask(user).ok()?;
+        lease.hold();
+        if let Some(registry) = &self.registry {
+            lease.is_registered = true;
+            registry.enlist(&lease.user, lease.number);
+        }
+        Some(lease)
+    }
+
     /// Whether all nodes are counted now, or this one alone.
     #[must_use]
     pub fn is_shared(&self) -> bool {

@@ -12,7 +12,7 @@ mod texts;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 45] = [
+const RANGES: [Range; 46] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -33,6 +33,7 @@ const RANGES: [Range; 45] = [
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
     ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
     ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("presence.offline_after", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("lanes.loops", ["1", "64"], [Some("0"), Some("65")], &[]),
     ("lanes.rest", ["0s", "100ms"], [None, Some("101ms")], &[]),
     ("log.events", ["1", "1048576"], [Some("0"), Some("1048577")], &[]),

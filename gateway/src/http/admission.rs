@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use shared::auth::Access;
+use shared::channel::Channel;
 use shared::net::{ClientAddress, PeerAddress, Proxies};
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub struct Admission {
     pub connects: Option<Connects>,
     /// Connections of each user.
     pub leases: Option<Arc<Leases>>,
+    /// Those of users whose coming and going is told.
+    pub presence: Option<Arc<Leases>>,
     /// What all limits count.
     pub metrics: Arc<LimitMetrics>,
 }
@@ -36,6 +39,8 @@ pub(super) struct Caller {
     address: Option<ClientAddress>,
     /// Who it is, by its token; only where somebody wants to know.
     user: Option<String>,
+    /// Who is here by this connection; only where that is told.
+    present: Option<String>,
 }
 
 impl Caller {
@@ -46,7 +51,19 @@ impl Caller {
             Access::Token(token) if admission.leases.is_some() => token.subject.clone(),
             Access::Token(_) | Access::Open | Access::Operator => None,
         };
-        Self { address, user }
+        let present = match access {
+            Access::Token(token) if admission.presence.is_some() => token.subject.clone(),
+            Access::Token(_) | Access::Open | Access::Operator => None,
+        };
+        Self { address, user, present }
+    }
+
+    /// Where nobody is asked who they are, whoever reads a user's own channel is taken for that user.
+    pub(super) fn on(mut self, channels: &[Channel], access: &Access, admission: &Admission) -> Self {
+        if matches!(access, Access::Open) && admission.presence.is_some() {
+            self.present = channels.iter().find_map(Channel::owner).map(str::to_owned);
+        }
+        self
     }
 }
 
@@ -68,7 +85,11 @@ impl Admission {
             (Some(leases), Some(user)) => Some(leases.take(&user).await.map_err(|_| TurnedAway::User)?),
             _ => None,
         };
-        Ok(place.with(address, lease))
+        let presence = match (&self.presence, caller.present) {
+            (Some(presence), Some(user)) => presence.hold(&user),
+            _ => None,
+        };
+        Ok(place.with(address, lease, presence))
     }
 
     /// Counts one that is turned away. How much later than others it had better come back: where the node has too many, each

@@ -111,6 +111,7 @@ async fn open(
     wanted: &connection::Request,
     caller: Caller,
 ) -> Response {
+    let caller = caller.on(channels, access, &node.admission);
     let opened = attach(node, way, channels, wanted, caller).await;
     let Access::Token(token) = access else { return answer(node, way, wanted, opened) };
     let opened = opened.map(|opened| opened.map(|connection| connection.admitted(credential(node, token))));

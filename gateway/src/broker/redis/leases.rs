@@ -6,12 +6,15 @@
 //! bring it back, and as many calls of the one as of the other, so that neither starves where Redis is slow. It has a connection of
 //! its own. When that is opened again, everything that is held
 //! is registered at once, so that Redis learns of what was let in without it, or forgot.
+//!
+//! Presence has leases of its own, without a limit and by another step (`sse_presence`), which tells who comes and, asked every second
+//! (`sse_absent`), who has gone: whichever node asks first. Nobody waits for these.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Pipeline, RedisError};
+use ::redis::{Cmd, Pipeline, RedisError};
 use shared::keys::Keys;
 use shared::redis::functions::is_missing;
 use shared::redis::{Client, Functions, LeaseReply, describe};
@@ -19,6 +22,11 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+mod errors;
+mod purpose;
+
+use self::errors::is_about_one_key;
+use self::purpose::Purpose;
 use super::RedisBroker;
 use super::backoff::Backoff;
 use super::library::Library;
@@ -28,7 +36,9 @@ use crate::broker::leases::{Leases, PARTS};
 const TAKE_DEADLINE: Duration = Duration::from_millis(500);
 /// Leases that ended and wait to be given back: as many as a node has streams by default may end at once, and each is less than
 /// the stream was. What finds no room expires.
-const RELEASES: usize = 1 << 17;
+const CHANGES: usize = 1 << 17;
+/// How often it is looked for users who have gone.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Calls on their way together.
 const BATCH: usize = 256;
 
@@ -41,9 +51,10 @@ pub struct Registry {
     library: Arc<Library>,
     /// How long a lease lives unless it is renewed.
     lease: Duration,
+    purpose: Purpose,
     /// Set by `keep` while there is one.
     connected: Mutex<Option<Connected>>,
-    released: mpsc::Sender<Released>,
+    changes: mpsc::Sender<Change>,
 }
 
 /// The connection of one session.
@@ -54,11 +65,15 @@ struct Connected {
     broken: CancellationToken,
 }
 
-/// One that ended: its user and number.
-type Released = (Arc<str>, u64);
+/// A lease that ended or, of presence, begins.
+struct Change {
+    user: Arc<str>,
+    number: u64,
+    ends: bool,
+}
 
 /// The other end of what is given back, for [`keep`].
-pub struct Releases(mpsc::Receiver<Released>);
+pub struct Releases(mpsc::Receiver<Change>);
 
 /// Whether a lease was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,17 +90,28 @@ impl RedisBroker {
     /// A registry on the same server. `lease`: how long one lives unless it is renewed.
     #[must_use]
     pub fn registry(&self, lease: Duration) -> (Registry, Releases) {
-        let (released, releases) = mpsc::channel(RELEASES);
+        self.registry_for(Purpose::Limit, lease)
+    }
+
+    /// The same for presence: who has had no lease for `grace` has gone.
+    #[must_use]
+    pub fn presence(&self, lease: Duration, grace: Duration) -> (Registry, Releases) {
+        self.registry_for(Purpose::Presence(grace), lease)
+    }
+
+    fn registry_for(&self, purpose: Purpose, lease: Duration) -> (Registry, Releases) {
+        let (changes, queue) = mpsc::channel(CHANGES);
         let registry = Registry {
             client: self.client.clone(),
             keys: self.keys.clone(),
             node: self.node.clone(),
             library: self.library.clone(),
             lease,
+            purpose,
             connected: Mutex::new(None),
-            released,
+            changes,
         };
-        (registry, Releases(releases))
+        (registry, Releases(queue))
     }
 }
 
@@ -93,9 +119,8 @@ impl Registry {
     pub(in crate::broker) async fn take(&self, user: &str, number: u64, limit: usize) -> Taken {
         let Some(Connected { mut connection, broken }) = self.connected().clone() else { return Taken::Unknown };
         let asked = async {
-            let build = |functions: &Functions| {
-                functions.lease(&self.keys.user(user), self.lease, Some(limit), &[self.name(number)])
-            };
+            let build =
+                |functions: &Functions| self.command(functions, user, self.lease, Some(limit), &[self.name(number)]);
             let loaded = self.library.now();
             match build(&loaded.functions).query_async::<LeaseReply>(&mut connection).await {
                 Err(error) if is_missing(&error) => {
@@ -126,7 +151,23 @@ impl Registry {
 
     /// Never waits. What finds no room expires.
     pub(in crate::broker) fn release(&self, user: &Arc<str>, number: u64) {
-        let _ = self.released.try_send((user.clone(), number));
+        let _ = self.changes.try_send(Change { user: user.clone(), number, ends: true });
+    }
+
+    /// Registers it soon. Never waits: what finds no room is registered when it is renewed.
+    pub(in crate::broker) fn enlist(&self, user: &Arc<str>, number: u64) {
+        let _ = self.changes.try_send(Change { user: user.clone(), number, ends: false });
+    }
+
+    fn command(
+        &self,
+        functions: &Functions,
+        user: &str,
+        time: Duration,
+        limit: Option<usize>,
+        names: &[String],
+    ) -> Cmd {
+        self.purpose.command(functions, &self.keys, user, time, limit, names)
     }
 
     fn name(&self, number: u64) -> String {
@@ -141,7 +182,14 @@ impl Registry {
 /// Renews what `leases` hold, and gives back what ended, until `stop`. Does nothing for those without a registry.
 pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationToken) {
     let Some(registry) = leases.registry() else { return stop.cancelled().await };
-    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0, ended: Vec::new(), is_told: false, is_told_of_key: false };
+    let mut keeper = Keeper {
+        leases: &leases,
+        registry,
+        changes: releases.0,
+        changed: Vec::new(),
+        is_told: false,
+        is_told_of_key: false,
+    };
     let mut backoff = Backoff::default();
     let kept = async {
         loop {
@@ -158,16 +206,16 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
     let last = registry.connected().take();
     if let Some(Connected { mut connection, .. }) = last {
         // What does not reach Redis any more expires.
-        let _ = timeout(TAKE_DEADLINE, keeper.give_back_some(&mut connection, usize::MAX)).await;
+        let _ = timeout(TAKE_DEADLINE, keeper.pass_on_some(&mut connection, usize::MAX)).await;
     }
 }
 
 struct Keeper<'a> {
     leases: &'a Leases,
     registry: &'a Registry,
-    releases: mpsc::Receiver<Released>,
-    /// On their way to Redis.
-    ended: Vec<Released>,
+    changes: mpsc::Receiver<Change>,
+    /// On their way to Redis, in the order in which they happened.
+    changed: Vec<Change>,
     /// The log has said that it cannot. Unset when all was registered again.
     is_told: bool,
     /// The log has said of this session that a user's key cannot be used.
@@ -193,12 +241,14 @@ impl Keeper<'_> {
         for part in 0..PARTS {
             self.renew(&mut connection, part).await?;
         }
-        self.give_back_some(&mut connection, PARTS).await?;
+        self.pass_on_some(&mut connection, PARTS).await?;
         backoff.reset();
         self.is_told = false;
         let mut part = 0;
         let mut turn = interval(registry.lease / 3 / PARTS as u32);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -211,9 +261,13 @@ impl Keeper<'_> {
                     let calls = self.renew(&mut connection, part).await?;
                     part = (part + 1) % PARTS;
                     // Where a part takes longer than its turn, the next one is there already.
-                    self.give_back_some(&mut connection, calls.max(1)).await?;
+                    self.pass_on_some(&mut connection, calls.max(1)).await?;
                 }
-                _ = self.releases.recv_many(&mut self.ended, BATCH) => self.give_back(&mut connection).await?,
+                _ = self.changes.recv_many(&mut self.changed, BATCH) => self.pass_on(&mut connection).await?,
+                _ = look.tick(), if registry.purpose != Purpose::Limit => {
+                    let failed = purpose::look(registry, &mut connection).await?;
+                    self.tell_of_key(failed);
+                }
             }
         }
     }
@@ -224,7 +278,14 @@ impl Keeper<'_> {
         if std::mem::replace(&mut self.is_told, true) {
             return tracing::debug!(reason, "cannot keep users' leases in Redis");
         }
-        tracing::warn!(reason, "cannot keep users' leases in Redis; this node's own count decides meanwhile");
+        match self.registry.purpose {
+            Purpose::Limit => {
+                tracing::warn!(reason, "cannot keep users' leases in Redis; this node's own count decides meanwhile");
+            }
+            Purpose::Presence(_) => {
+                tracing::warn!(reason, "cannot tell Redis who is online; what changes meanwhile is told later");
+            }
+        }
     }
 
     /// The log speaks once a session, and names nobody.
@@ -240,19 +301,19 @@ impl Keeper<'_> {
     /// Renews one part of what is held. Neither the limit nor anything else is a reason to close a stream that is open.
     /// Returns how many calls that took.
     async fn renew(&mut self, connection: &mut MultiplexedConnection, part: usize) -> Result<usize, RedisError> {
-        let Registry { keys, lease, .. } = self.registry;
+        let registry = self.registry;
         let held = self.leases.held(part);
         let batches = held.chunks(BATCH);
         let calls = batches.len();
         for users in batches {
-            let names: Vec<(String, Vec<String>)> = users
+            let names: Vec<(&str, Vec<String>)> = users
                 .iter()
-                .map(|(user, held)| (keys.user(user), held.iter().map(|number| self.registry.name(*number)).collect()))
+                .map(|(user, held)| (&**user, held.iter().map(|number| registry.name(*number)).collect()))
                 .collect();
             let build = |functions: &Functions| {
                 let mut pipeline = ::redis::pipe();
-                for (key, names) in &names {
-                    pipeline.add_command(functions.lease(key, *lease, None, names));
+                for (user, names) in &names {
+                    pipeline.add_command(registry.command(functions, user, registry.lease, None, names));
                 }
                 pipeline
             };
@@ -268,34 +329,35 @@ impl Keeper<'_> {
         Ok(calls)
     }
 
-    /// Gives back what is in `ended`, which keeps it until that is done.
-    async fn give_back(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    /// Passes on what is in `changed`, which keeps it until that is done.
+    async fn pass_on(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let build = |functions: &Functions| {
             let mut pipeline = ::redis::pipe();
-            for (user, number) in &self.ended {
-                let (key, name) = (self.registry.keys.user(user), self.registry.name(*number));
-                pipeline.add_command(functions.lease(&key, Duration::ZERO, None, &[name]));
+            for Change { user, number, ends } in &self.changed {
+                let time = if *ends { Duration::ZERO } else { self.registry.lease };
+                let name = self.registry.name(*number);
+                pipeline.add_command(self.registry.command(functions, user, time, None, &[name]));
             }
             pipeline
         };
         let (_, failed) = self.send(connection, build).await?;
-        self.ended.clear();
+        self.changed.clear();
         self.tell_of_key(failed);
         Ok(())
     }
 
-    /// Gives back what waits for it, by so many calls at most.
-    async fn give_back_some(&mut self, connection: &mut MultiplexedConnection, calls: usize) -> Result<(), RedisError> {
+    /// Passes on what waits for it, by so many calls at most.
+    async fn pass_on_some(&mut self, connection: &mut MultiplexedConnection, calls: usize) -> Result<(), RedisError> {
         for _ in 0..calls {
-            while self.ended.len() < BATCH
-                && let Ok(one) = self.releases.try_recv()
+            while self.changed.len() < BATCH
+                && let Ok(one) = self.changes.try_recv()
             {
-                self.ended.push(one);
+                self.changed.push(one);
             }
-            if self.ended.is_empty() {
+            if self.changed.is_empty() {
                 return Ok(());
             }
-            self.give_back(connection).await?;
+            self.pass_on(connection).await?;
         }
         Ok(())
     }
@@ -332,42 +394,4 @@ async fn ask(
     mut calls: Pipeline,
 ) -> Result<Vec<Result<LeaseReply, RedisError>>, RedisError> {
     calls.ignore_errors().query_async(connection).await
-}
-
-/// Whether an error says something of the key of a call, such as that it is no sorted set. All others, such as that the server is
-/// a replica now, hold for whatever is asked on this connection.
-fn is_about_one_key(error: &RedisError) -> bool {
-    // Of the server, told by a script: before Redis 7 that has no code of its own, `ERR Error running script (...): -READONLY ...`.
-    const OF_SERVER: [&str; 4] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF"];
-    match error.code() {
-        Some("WRONGTYPE") => true,
-        Some("ERR") => {
-            let detail = error.detail().unwrap_or_default();
-            !is_missing(error) && !OF_SERVER.iter().any(|code| detail.contains(code))
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ::redis::{ErrorKind, ServerErrorKind};
-
-    use super::*;
-
-    #[test]
-    fn what_is_about_one_key_and_what_about_the_server() {
-        let server = |kind, detail: &str| RedisError::from((ErrorKind::Server(kind), "", detail.to_owned()));
-        for (error, expected) in [
-            (server(ServerErrorKind::ResponseError, "sse_lease: user has 300 bytes, the limit is 251"), true),
-            (server(ServerErrorKind::ResponseError, "Error running script (call to f_1): WRONGTYPE Operation"), true),
-            (server(ServerErrorKind::ResponseError, "Error running script (call to f_1): -READONLY You can't"), false),
-            (server(ServerErrorKind::ReadOnly, "You can't write against a read only replica."), false),
-            (server(ServerErrorKind::NoPerm, "no permission"), false),
-            (server(ServerErrorKind::BusyLoading, "loading"), false),
-            ((ErrorKind::Io, "broken pipe").into(), false),
-        ] {
-            assert_eq!(is_about_one_key(&error), expected, "{error:?}");
-        }
-    }
 }
