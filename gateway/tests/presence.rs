@@ -86,20 +86,33 @@ async fn without_tokens_it_is_who_reads_the_users_channel() {
 }
 
 #[tokio::test]
-async fn what_happened_while_redis_was_away_is_told_when_it_is_back() {
+async fn a_redis_that_lost_everything_learns_who_is_there() {
     let mut redis = RedisServer::start().await;
     let gateway = node(&redis).await;
-    let friend = token("7", &["presence:42"]);
-    redis.stop().await;
-    redis.restart().await;
-    testkit::eventually("streams can be opened again", async || {
-        let request = gateway.fresh().get(gateway.url("/events?channel=presence:42")).bearer_auth(&friend);
-        let mut stream = Stream::open(request).await;
-        (stream.next().await.is_some() && stream.next().await.is_some()).then_some(())
+    let stream = open(&gateway, "/events", &token("42", &[])).await;
+    testkit::eventually("it is known", async || {
+        (redis.cli(&["EXISTS", "sse.leaving"]).await.trim() == "1").then_some(())
     })
     .await;
-    let mut watch = open(&gateway, "/events?channel=presence:42", &friend).await;
-    let stream = open(&gateway, "/events", &token("42", &[])).await;
+    redis.stop().await;
+    redis.restart().await;
+    testkit::eventually("it is known again", async || {
+        (redis.cli(&["XLEN", "sse:presence:42"]).await.trim() == "1").then_some(())
+    })
+    .await;
+    let friend = token("7", &["presence:42"]);
+    let mut watch = testkit::eventually("a stream", async || {
+        let request = gateway.fresh().get(gateway.url("/events?channel=presence:42&replay=1")).bearer_auth(&friend);
+        let mut stream = Stream::open(request).await;
+        loop {
+            match stream.next().await {
+                Some(Decoded::Event(event)) if event.event == "sse.open" => return Some(stream),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    })
+    .await;
     assert_eq!(told(&mut watch).await, "online");
     drop(stream);
     assert_eq!(told(&mut watch).await, "offline");
