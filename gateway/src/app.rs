@@ -122,6 +122,7 @@ impl App {
                 is_stream: http::is_stream,
             }),
             tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
+            peers: limits::peers(config, &limit_metrics),
         };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
@@ -299,7 +300,7 @@ fn serve_admin(
             }
         };
         let heads = Heads::new(metrics);
-        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None };
+        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None, peers: None };
         let serve = async {
             if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
                 tracing::error!(%error, "the operator port is not served");

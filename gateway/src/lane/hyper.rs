@@ -21,12 +21,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use shared::net::{ClientStream, PeerAddress, RequestBody, TimedStream};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::accept::SocketPlace;
 use super::heard::Heard;
 use super::response::ResponseBody;
 use super::transport::Transport;
@@ -55,7 +55,7 @@ pub struct HyperLane {
 pub(super) struct Handed {
     pub(super) stream: TcpStream,
     /// Its place among the sockets that there may be.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: SocketPlace,
     /// What was read of it.
     pub(super) read: Bytes,
     /// What the router has answered to the first request.
@@ -66,7 +66,7 @@ pub(super) struct Handed {
 
 impl Handed {
     /// A socket of which nothing was read.
-    pub(super) fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(stream: TcpStream, place: SocketPlace) -> Self {
         Self { stream, place, read: Bytes::new(), answer: None, head_until: None }
     }
 }

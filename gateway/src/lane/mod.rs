@@ -23,6 +23,6 @@ mod way;
 pub use self::accept::bind;
 pub use self::body::EventStream;
 pub use self::heads::{DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_HEAD, Heads};
-pub use self::serve::{DirectPort, LaneSettings, TlsPort, serve};
+pub use self::serve::{DirectPort, LaneSettings, Peers, TlsPort, serve};
 pub use self::transport::Transport;
 pub use self::way::{Carried, Way};

@@ -87,7 +87,9 @@ impl Proxies {
         client.into()
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `address`, canonical, is a proxy's that is trusted.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&address))
     }
 
