@@ -124,7 +124,7 @@ async fn on_sockets_of_one_peer() {
         let gateway = start(lane, "max_connections_per_address = 2").await;
         let mut open = Vec::new();
         for _ in 0..60 {
-            let mut socket = crate::support::Raw::connect(&gateway.public).await;
+            let mut socket = Raw::connect(&gateway.public).await;
             socket.send("GET /events?channel=a HT").await;
             open.push(socket);
         }
@@ -142,7 +142,7 @@ async fn on_sockets_of_one_peer() {
         let gateway = start(lane, "max_connections_per_address = 2\ntrusted_proxies = [\"127.0.0.1\"]").await;
         let mut open = Vec::new();
         for _ in 0..60 {
-            open.push(crate::support::Raw::connect(&gateway.public).await);
+            open.push(Raw::connect(&gateway.public).await);
         }
         from(&gateway, "x-forwarded-for", "203.0.113.9").await.opened().await;
         assert_eq!(gateway.metric(name).await, 0.0);
@@ -168,7 +168,7 @@ async fn bodies_that_do_not_come_hold_up_nobody_else() {
     };
     // Whoever may publish nothing is told so before its body is waited for.
     for path in ["/publish", "/chat"] {
-        let mut socket = crate::support::Raw::connect(&gateway.public).await;
+        let mut socket = Raw::connect(&gateway.public).await;
         socket.send(&head(path, "json", &reads)).await;
         let head = testkit::soon("an answer", socket.head()).await;
         assert!(head.status.starts_with("HTTP/1.1 403 "), "{head:?}");
@@ -179,7 +179,7 @@ async fn bodies_that_do_not_come_hold_up_nobody_else() {
         [("/publish", "x-ndjson", 40), ("/publish", "json", 300), ("/chat", "json", 100), ("/events", "json", 700)]
     {
         for _ in 0..count {
-            let mut socket = crate::support::Raw::connect(&gateway.public).await;
+            let mut socket = Raw::connect(&gateway.public).await;
             socket.send(&head(path, kind, &greedy)).await;
             open.push(socket);
         }

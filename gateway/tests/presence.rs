@@ -33,7 +33,7 @@ async fn told(stream: &mut Stream) -> String {
             Decoded::Event(event) if event.event == "online" || event.event == "offline" => {
                 let data: Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!(data, json!({"user": "42"}));
-                assert!(!event.last_event_id.is_empty());
+                assert!(!event.id.is_empty());
                 return event.event;
             }
             Decoded::Event(event) => assert_ne!(event.event, "sse.gap", "{event:?}"),

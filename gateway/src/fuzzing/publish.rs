@@ -66,7 +66,8 @@ impl Routes {
         let taken = Arc::new(Taken::default());
         // Holds nothing: no route here reads, erases or cancels.
         let memory = Arc::new(MemoryBroker::new(MemoryLimits { max_bytes: 1 << 16, max_keys: 1 }));
-        let router = router(taken.clone(), memory.clone(), memory, LIMITS).layer(Extension(Access::Open));
+        let router =
+            router(taken.clone(), memory.clone(), memory.clone(), memory, LIMITS).layer(Extension(Access::Open));
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { taken, router, runtime }
     }

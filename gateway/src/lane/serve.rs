@@ -105,7 +105,8 @@ pub async fn serve(
         stop: stop.clone(),
     };
     let (direct, ended) = DirectLane::start(&settings)?;
-    let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper, tls: None }, max_sockets, stop.clone());
+    let accepting =
+        accept_all(listener, Lanes { direct: Some(direct), hyper, tls: None, peers }, max_sockets, stop.clone());
     tokio::pin!(ended);
     tokio::select! {
         accepted = accepting => {

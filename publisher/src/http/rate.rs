@@ -151,13 +151,6 @@ mod tests {
         assert!((1..=10).contains(&seconds), "{seconds}");
     }
 
-    /// Of this process, in KiB.
-    fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
     #[test]
     fn a_key_is_the_best_that_is_known() {
         let mut extensions = Extensions::new();
