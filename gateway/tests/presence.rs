@@ -69,7 +69,7 @@ async fn who_comes_and_goes_over_two_nodes_and_after_one_was_killed() {
     assert_eq!(told(&mut late).await, "online");
     drop(last);
     assert_eq!((told(&mut watch).await, told(&mut late).await), ("offline".to_owned(), "offline".to_owned()));
-    assert_eq!(redis.cli(&["EXISTS", "sse.leaving", "sse.present:42"]).await.trim(), "0");
+    assert_eq!(redis.cli(&["EXISTS", "sse.present:42"]).await.trim(), "0");
 }
 
 #[tokio::test]
