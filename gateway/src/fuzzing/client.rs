@@ -14,7 +14,8 @@ const CLIENTS: [&str; 3] = ["203.0.113.9", "2001:db8:1:2::3", "192.168.7.7"];
 
 /// Each line of the bytes is one of the header, as far as it can be one.
 pub(super) fn client(bytes: &[u8]) {
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| value(line).is_some()).collect();
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| value(line).is_some()).collect();
     for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
         for client in CLIENTS {
             added_behind(header, &lines, address(client));
@@ -38,7 +39,7 @@ fn added_behind(header: ForwardedHeader, lines: &[&[u8]], client: IpAddr) {
     own.push(if header == ForwardedHeader::Forwarded { b"for=10.9.9.9" } else { b"10.9.9.9" });
     assert_eq!(read(header, PROXY, &own), ClientAddress::from(client));
     if let Some((last, before)) = lines.split_last() {
-        let longer = [last, &b", "[..], said.as_bytes()].concat();
+        let longer = [*last, b", ", said.as_bytes()].concat();
         let longer = [before, &[&longer[..]]].concat();
         assert_eq!(read(header, PROXY, &longer), ClientAddress::from(client));
     }
