@@ -39,8 +39,9 @@ fmt: ## Format the code
 	cargo fmt --all
 
 .PHONY: lint
-lint: ## Check the format and run clippy; a warning is an error
+lint: ## Check the format, what runs it elsewhere (k8s, compose), and run clippy; a warning is an error
 	@k8s/check
+	@scripts/containers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 

@@ -1,11 +1,13 @@
 //! The whole cluster as `make cluster` runs it: Redis, two gateways, the publisher and nginx, from the same files that
 //! containers use. What is killed is started again, and the demo is shown.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use shared::event_stream::decode::Decoded;
 use tempfile::TempDir;
 use testkit::{eventually, free_ports, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -185,6 +187,27 @@ async fn streams_through_nginx_hear_what_anybody_publishes() {
     drop((one, two));
     let channels = async || cluster.redis(&["PUBSUB", "CHANNELS", "sse:*"]).await.is_empty().then_some(());
     eventually("no channel is subscribed", channels).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn nginx_says_who_the_client_is() {
+    let cluster = Cluster::start_with(&[("SSE_GATEWAY__LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "1")]).await;
+    for last in [2, 3] {
+        let from = IpAddr::from([127, 0, 0, last]);
+        let client = Client::builder().no_proxy().local_address(from).build().unwrap();
+        // What a client says of itself counts for nothing.
+        let request = async |claimed| {
+            let request = client.get(cluster.url("NGINX_PORT", "/events?channel=a"));
+            Stream::open(request.header("x-forwarded-for", claimed)).await
+        };
+        let mut held = [request("203.0.113.1").await, request("203.0.113.2").await];
+        for stream in &mut held {
+            stream.opened().await;
+        }
+        let said = request("203.0.113.3").await.rest().await;
+        assert!(matches!(said[..], [Decoded::Retry(_)]), "one at each node: {said:?}");
+    }
     cluster.stop().await;
 }
 

@@ -21,6 +21,7 @@ mod lanes;
 mod layers;
 mod leases;
 mod limits;
+mod load_balancers;
 mod losing_redis;
 mod on_redis;
 mod operator;
