@@ -93,8 +93,11 @@ async fn nodes_tell_of_themselves_and_one_that_is_killed_or_stopped_is_gone() {
 
     // One that hangs is named, and the others are counted.
     two.signal("STOP").await;
-    let silent = get(&service, "/channels/chat").await;
-    assert_eq!((&silent["silent"], &silent["connections"]), (&json!(["two"]), &json!(0)), "{silent}");
+    eventually("it is named", async || {
+        let silent = get(&service, "/channels/chat").await;
+        (silent["silent"] == json!(["two"]) && silent["connections"] == 0).then_some(())
+    })
+    .await;
     two.signal("CONT").await;
     becomes(&service, "/channels/chat", there(&json!({"channel": "chat", "last": null, "ended": false}), 1, 1)).await;
 
