@@ -8,6 +8,7 @@ use crate::support::{Gateway, Lane, Stream};
 
 const LANES: [Lane; 2] = [Lane::Direct, Lane::Hyper];
 
+mod proxies;
 mod users;
 
 async fn start(lane: Lane, limits: &str) -> Gateway {
