@@ -13,7 +13,7 @@ use ::redis::{FromRedisValue, Pipeline, RedisError};
 use shared::keys::Keys;
 use shared::redis::functions::is_missing;
 use shared::redis::{Client, Functions, LeaseReply, describe};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -38,11 +38,17 @@ pub struct Registry {
     library: Arc<Library>,
     /// How long a lease lives unless it is renewed.
     lease: Duration,
-    /// Set by `run` while there is one.
-    connection: Mutex<Option<MultiplexedConnection>>,
-    /// Somebody found the connection broken.
-    broken: Notify,
+    /// Set by `keep` while there is one.
+    connected: Mutex<Option<Connected>>,
     released: mpsc::Sender<Released>,
+}
+
+/// The connection of one session.
+#[derive(Clone)]
+struct Connected {
+    connection: MultiplexedConnection,
+    /// Somebody found it broken. Of this session alone: however many find it, the next one knows nothing of it.
+    broken: CancellationToken,
 }
 
 /// One that ended: its user and number.
@@ -73,8 +79,7 @@ impl RedisBroker {
             node: self.node.clone(),
             library: self.library.clone(),
             lease,
-            connection: Mutex::new(None),
-            broken: Notify::new(),
+            connected: Mutex::new(None),
             released,
         };
         (registry, Releases(releases))
@@ -83,7 +88,7 @@ impl RedisBroker {
 
 impl Registry {
     pub(in crate::broker) async fn take(&self, user: &str, number: u64, limit: usize) -> Taken {
-        let Some(mut connection) = self.connection().clone() else { return Taken::Unknown };
+        let Some(Connected { mut connection, broken }) = self.connected().clone() else { return Taken::Unknown };
         let asked = async {
             let build = |functions: &Functions| {
                 functions.lease(&self.keys.user(user), self.lease, Some(limit), &[self.name(number)])
@@ -102,7 +107,7 @@ impl Registry {
             Ok(Ok(_)) => Taken::No,
             Ok(Err(error)) => {
                 tracing::debug!(reason = %describe(&error), "cannot ask Redis for a user's lease");
-                self.broken.notify_one();
+                broken.cancel();
                 Taken::Unknown
             }
             // If Redis is only slow, renewing finds out.
@@ -111,7 +116,7 @@ impl Registry {
     }
 
     pub(in crate::broker) fn is_connected(&self) -> bool {
-        self.connection().is_some()
+        self.connected().is_some()
     }
 
     /// Never waits. What finds no room expires.
@@ -123,8 +128,8 @@ impl Registry {
         format!("{}/{number:x}", self.node)
     }
 
-    fn connection(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connected(&self) -> MutexGuard<'_, Option<Connected>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +141,7 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
     let kept = async {
         loop {
             let ended = keeper.session(&mut backoff).await;
-            *registry.connection() = None;
+            *registry.connected() = None;
             keeper.tell(&ended);
             sleep(backoff.next()).await;
         }
@@ -145,8 +150,8 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
         () = kept => {}
         () = stop.cancelled() => {}
     }
-    let last = registry.connection().take();
-    if let Some(connection) = last {
+    let last = registry.connected().take();
+    if let Some(Connected { connection, .. }) = last {
         // What does not reach Redis any more expires.
         let _ = timeout(TAKE_DEADLINE, keeper.give_back_all(connection)).await;
     }
@@ -175,7 +180,8 @@ impl Keeper<'_> {
         let registry = self.registry;
         let mut connection = registry.client.connect().await?;
         // First, so that whoever comes from now on is counted there too, and what is registered below is all there is besides.
-        *registry.connection() = Some(connection.clone());
+        let broken = CancellationToken::new();
+        *registry.connected() = Some(Connected { connection: connection.clone(), broken: broken.clone() });
         for part in 0..PARTS {
             self.renew(&mut connection, part).await?;
         }
@@ -190,7 +196,7 @@ impl Keeper<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = registry.broken.notified() => return Ok(()),
+                () = broken.cancelled() => return Ok(()),
                 _ = turn.tick() => {
                     if part == 0 {
                         // Where nothing is held, a connection that is dead is found here, and not by who comes next.
