@@ -9,7 +9,7 @@ use gateway::broker::redis::RedisBroker;
 use gateway::broker::redis::leases::keep;
 use gateway::metrics::{BrokerMetrics, LimitMetrics};
 use shared::redis::Settings;
-use testkit::{RedisServer, eventually, soon};
+use testkit::{Proxy, RedisServer, eventually, soon};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,12 @@ struct Node {
 
 impl Node {
     async fn start(redis: &RedisServer, limit: usize, time: Duration) -> Self {
-        let settings = Settings { command_timeout: Duration::from_millis(500), ..Settings::new(&redis.url()) };
+        Self::start_at(&redis.url(), Duration::from_millis(500), limit, time).await
+    }
+
+    /// With Redis at this URL, and so long for a command.
+    async fn start_at(url: &str, command_timeout: Duration, limit: usize, time: Duration) -> Self {
+        let settings = Settings { command_timeout, ..Settings::new(url) };
         let broker = RedisBroker::connect(&settings, "node", BrokerMetrics::new()).await.unwrap();
         let (registry, releases) = broker.registry(time);
         let leases = Leases::new(limit, Some(registry), Arc::new(LimitMetrics::new()));
@@ -157,4 +162,58 @@ async fn a_node_that_stops_gives_all_of_it_back() {
     drop(held);
     node.stop.cancel();
     becomes(&redis, "42", 0).await;
+}
+
+#[tokio::test]
+async fn two_that_find_the_connection_broken_end_one_session() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let node = Node::start_at(&proxy.url(), Duration::from_secs(5), 10, LONG).await;
+    let before = proxy.accepted();
+    // Both are on their way when it breaks.
+    proxy.delay(Duration::from_millis(200));
+    let broken = async {
+        eventually("two on their way", async || (node.leases.users() == 2).then_some(())).await;
+        proxy.reset();
+        proxy.pass();
+    };
+    let (one, two, ()) = tokio::join!(node.take("1"), node.take("2"), broken);
+    node.is_connected().await;
+    becomes(&redis, "1", 1).await;
+    // What is given back shows that the session serves.
+    drop((one, two));
+    becomes(&redis, "1", 0).await;
+    becomes(&redis, "2", 0).await;
+    assert_eq!(proxy.accepted(), before + 1, "one session after the one that broke");
+}
+
+#[tokio::test]
+async fn a_key_that_is_something_else_spoils_no_other() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let node = Node::start_at(&proxy.url(), Duration::from_secs(5), 1, SHORT).await;
+    let before = proxy.accepted();
+    redis.cli(&["SET", "sse.user:bad", "x"]).await;
+    let bad = node.take("bad").await.unwrap();
+    assert_eq!(node.take("bad").await.unwrap_err(), UserFull, "by this node's own count");
+    let mut others = Vec::new();
+    // In all parts of what is renewed.
+    for number in 0..100 {
+        others.push(node.take(&number.to_string()).await.unwrap());
+    }
+    let expiry = async || redis.cli(&["ZRANGE", "sse.user:7", "0", "0", "WITHSCORES"]).await;
+    for _ in 0..3 {
+        let before = expiry().await;
+        eventually("a renewal", async || (expiry().await != before).then_some(())).await;
+    }
+    drop(others);
+    for user in ["0", "7", "99"] {
+        becomes(&redis, user, 0).await;
+    }
+    // As soon as it is what it should be, it is registered, and given back.
+    redis.cli(&["DEL", "sse.user:bad"]).await;
+    becomes(&redis, "bad", 1).await;
+    drop(bad);
+    becomes(&redis, "bad", 0).await;
+    assert_eq!(proxy.accepted(), before, "the same session all the time");
 }

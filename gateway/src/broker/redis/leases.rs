@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{FromRedisValue, Pipeline, RedisError};
+use ::redis::{Pipeline, RedisError};
 use shared::keys::Keys;
 use shared::redis::functions::is_missing;
 use shared::redis::{Client, Functions, LeaseReply, describe};
@@ -107,7 +107,9 @@ impl Registry {
             Ok(Ok(_)) => Taken::No,
             Ok(Err(error)) => {
                 tracing::debug!(reason = %describe(&error), "cannot ask Redis for a user's lease");
-                broken.cancel();
+                if !is_about_one_key(&error) {
+                    broken.cancel();
+                }
                 Taken::Unknown
             }
             // If Redis is only slow, renewing finds out.
@@ -136,7 +138,7 @@ impl Registry {
 /// Renews what `leases` hold, and gives back what ended, until `stop`. Does nothing for those without a registry.
 pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationToken) {
     let Some(registry) = leases.registry() else { return stop.cancelled().await };
-    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0, ended: Vec::new(), is_told: false };
+    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0, ended: Vec::new(), is_told: false, is_told_of_key: false };
     let mut backoff = Backoff::default();
     let kept = async {
         loop {
@@ -165,6 +167,8 @@ struct Keeper<'a> {
     ended: Vec<Released>,
     /// The log has said that it cannot. Unset when all was registered again.
     is_told: bool,
+    /// The log has said of this session that a user's key cannot be used.
+    is_told_of_key: bool,
 }
 
 impl Keeper<'_> {
@@ -179,6 +183,7 @@ impl Keeper<'_> {
     async fn serve(&mut self, backoff: &mut Backoff) -> Result<(), RedisError> {
         let registry = self.registry;
         let mut connection = registry.client.connect().await?;
+        self.is_told_of_key = false;
         // First, so that whoever comes from now on is counted there too, and what is registered below is all there is besides.
         let broken = CancellationToken::new();
         *registry.connected() = Some(Connected { connection: connection.clone(), broken: broken.clone() });
@@ -219,8 +224,18 @@ impl Keeper<'_> {
         tracing::warn!(reason, "cannot keep users' leases in Redis; this node's own count decides meanwhile");
     }
 
+    /// The log speaks once a session, and names nobody.
+    fn tell_of_key(&mut self, failed: Option<RedisError>) {
+        let Some(error) = failed else { return };
+        let reason = describe(&error);
+        if std::mem::replace(&mut self.is_told_of_key, true) {
+            return tracing::debug!(reason, "cannot keep a user's leases in Redis");
+        }
+        tracing::warn!(reason, "cannot keep some user's leases in Redis; for this one each node's own count decides");
+    }
+
     /// Renews one part of what is held. Neither the limit nor anything else is a reason to close a stream that is open.
-    async fn renew(&self, connection: &mut MultiplexedConnection, part: usize) -> Result<(), RedisError> {
+    async fn renew(&mut self, connection: &mut MultiplexedConnection, part: usize) -> Result<(), RedisError> {
         let Registry { keys, lease, .. } = self.registry;
         for users in self.leases.held(part).chunks(BATCH) {
             let names: Vec<(String, Vec<String>)> = users
@@ -234,8 +249,9 @@ impl Keeper<'_> {
                 }
                 pipeline
             };
-            let answers: Vec<LeaseReply> = self.send(connection, build).await?;
-            for LeaseReply { held, added, .. } in answers {
+            let (replies, failed) = self.send(connection, build).await?;
+            self.tell_of_key(failed);
+            for LeaseReply { held, added, .. } in replies {
                 let over = held.saturating_sub(self.leases.limit() as u64).min(added);
                 if over > 0 {
                     self.leases.metrics().leases_over.increment(over);
@@ -255,8 +271,9 @@ impl Keeper<'_> {
             }
             pipeline
         };
-        let _: Vec<LeaseReply> = self.send(connection, build).await?;
+        let (_, failed) = self.send(connection, build).await?;
         self.ended.clear();
+        self.tell_of_key(failed);
         Ok(())
     }
 
@@ -274,20 +291,74 @@ impl Keeper<'_> {
         }
     }
 
-    /// With the functions loaded again where they are gone: nothing of such a call was done.
-    async fn send<T: FromRedisValue>(
+    /// What the calls are answered, and one of the errors of those that fail for their own key: nobody else's lease is to end for
+    /// that. With the functions loaded again where they are gone; to renew or to give back twice does no harm.
+    async fn send(
         &self,
         connection: &mut MultiplexedConnection,
         build: impl Fn(&Functions) -> Pipeline,
-    ) -> Result<T, RedisError> {
+    ) -> Result<(Vec<LeaseReply>, Option<RedisError>), RedisError> {
         let Registry { library, client, keys, .. } = self.registry;
         let loaded = library.now();
-        match build(&loaded.functions).query_async(connection).await {
-            Err(error) if is_missing(&error) => {
-                let loaded = library.reload(&loaded, client, keys).await?;
-                build(&loaded.functions).query_async(connection).await
+        let mut answers = ask(connection, build(&loaded.functions)).await?;
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(is_missing)) {
+            let loaded = library.reload(&loaded, client, keys).await?;
+            answers = ask(connection, build(&loaded.functions)).await?;
+        }
+        let (mut replies, mut failed) = (Vec::with_capacity(answers.len()), None);
+        for answer in answers {
+            match answer {
+                Ok(reply) => replies.push(reply),
+                Err(error) if is_about_one_key(&error) => failed = Some(error),
+                Err(error) => return Err(error),
             }
-            answer => answer,
+        }
+        Ok((replies, failed))
+    }
+}
+
+/// Each call has an answer of its own; an error is one of the connection.
+async fn ask(
+    connection: &mut MultiplexedConnection,
+    mut calls: Pipeline,
+) -> Result<Vec<Result<LeaseReply, RedisError>>, RedisError> {
+    calls.ignore_errors().query_async(connection).await
+}
+
+/// Whether an error says something of the key of a call, such as that it is no sorted set. All others, such as that the server is
+/// a replica now, hold for whatever is asked on this connection.
+fn is_about_one_key(error: &RedisError) -> bool {
+    // Of the server, told by a script: before Redis 7 that has no code of its own, `ERR Error running script (...): -READONLY ...`.
+    const OF_SERVER: [&str; 4] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF"];
+    match error.code() {
+        Some("WRONGTYPE") => true,
+        Some("ERR") => {
+            let detail = error.detail().unwrap_or_default();
+            !is_missing(error) && !OF_SERVER.iter().any(|code| detail.contains(code))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::redis::{ErrorKind, ServerErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn what_is_about_one_key_and_what_about_the_server() {
+        let server = |kind, detail: &str| RedisError::from((ErrorKind::Server(kind), "", detail.to_owned()));
+        for (error, expected) in [
+            (server(ServerErrorKind::ResponseError, "sse_lease: user has 300 bytes, the limit is 251"), true),
+            (server(ServerErrorKind::ResponseError, "Error running script (call to f_1): WRONGTYPE Operation"), true),
+            (server(ServerErrorKind::ResponseError, "Error running script (call to f_1): -READONLY You can't"), false),
+            (server(ServerErrorKind::ReadOnly, "You can't write against a read only replica."), false),
+            (server(ServerErrorKind::NoPerm, "no permission"), false),
+            (server(ServerErrorKind::BusyLoading, "loading"), false),
+            ((ErrorKind::Io, "broken pipe").into(), false),
+        ] {
+            assert_eq!(is_about_one_key(&error), expected, "{error:?}");
         }
     }
 }
