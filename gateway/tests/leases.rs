@@ -217,3 +217,39 @@ async fn a_key_that_is_something_else_spoils_no_other() {
     becomes(&redis, "bad", 0).await;
     assert_eq!(proxy.accepted(), before, "the same session all the time");
 }
+
+#[tokio::test]
+async fn what_ended_is_given_back_where_renewals_take_all_the_time_there_is() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    // A part has its turn every 400 ms.
+    let node = Node::start_at(&proxy.url(), Duration::from_secs(5), 1, Duration::from_secs(20)).await;
+    let mut others = Vec::new();
+    for number in 0..200 {
+        others.push(node.take(&number.to_string()).await.unwrap());
+    }
+    proxy.delay(Duration::from_millis(300));
+    // None of them expires before it was waited for in vain.
+    others.drain(40..45);
+    for user in 40..45 {
+        becomes(&redis, &user.to_string(), 0).await;
+    }
+    assert_eq!(held(&redis, "7").await, 1);
+}
+
+#[tokio::test]
+async fn all_of_a_crowd_is_given_back() {
+    const USERS: usize = 200;
+    let redis = RedisServer::start().await;
+    let node = Node::start(&redis, 100, LONG).await;
+    let mut held = Vec::new();
+    for user in 0..USERS {
+        let user = user.to_string();
+        held.extend(futures_util::future::join_all((0..100).map(|_| node.take(&user))).await);
+    }
+    assert!(held.iter().all(Result::is_ok));
+    // All at once, without a moment for the task that gives them back.
+    drop(held);
+    eventually("nothing is left", async || redis.cli(&["KEYS", "sse.user:*"]).await.trim().is_empty().then_some(()))
+        .await;
+}

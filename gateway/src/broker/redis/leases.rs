@@ -2,7 +2,9 @@
 //!
 //! A user's leases are a sorted set, each with the moment at which it expires, by Redis' clock. One is taken by an atomic step
 //! of the library that looks at the limit (`sse_lease`); a task of the node renews all that are held every third of their
-//! time, and gives back those that ended. It has a connection of its own. When that is opened again, everything that is held
+//! time, and gives back those that ended: behind the renewals of a part, since one that was read before a lease ended would
+//! bring it back, and as many calls of the one as of the other, so that neither starves where Redis is slow. It has a connection of
+//! its own. When that is opened again, everything that is held
 //! is registered at once, so that Redis learns of what was let in without it, or forgot.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,8 +26,9 @@ use crate::broker::leases::{Leases, PARTS};
 
 /// How long a new stream waits for its lease: after that this node's own count decides.
 const TAKE_DEADLINE: Duration = Duration::from_millis(500);
-/// Leases that ended and wait to be given back. What finds no room expires.
-const RELEASES: usize = 16_384;
+/// Leases that ended and wait to be given back: as many as a node has streams by default may end at once, and each is less than
+/// the stream was. What finds no room expires.
+const RELEASES: usize = 1 << 17;
 /// Calls on their way together.
 const BATCH: usize = 256;
 
@@ -153,9 +156,9 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
         () = stop.cancelled() => {}
     }
     let last = registry.connected().take();
-    if let Some(Connected { connection, .. }) = last {
+    if let Some(Connected { mut connection, .. }) = last {
         // What does not reach Redis any more expires.
-        let _ = timeout(TAKE_DEADLINE, keeper.give_back_all(connection)).await;
+        let _ = timeout(TAKE_DEADLINE, keeper.give_back_some(&mut connection, usize::MAX)).await;
     }
 }
 
@@ -190,9 +193,7 @@ impl Keeper<'_> {
         for part in 0..PARTS {
             self.renew(&mut connection, part).await?;
         }
-        if !self.ended.is_empty() {
-            self.give_back(&mut connection).await?;
-        }
+        self.give_back_some(&mut connection, PARTS).await?;
         backoff.reset();
         self.is_told = false;
         let mut part = 0;
@@ -207,8 +208,10 @@ impl Keeper<'_> {
                         // Where nothing is held, a connection that is dead is found here, and not by who comes next.
                         ::redis::cmd("PING").exec_async(&mut connection).await?;
                     }
-                    self.renew(&mut connection, part).await?;
+                    let calls = self.renew(&mut connection, part).await?;
                     part = (part + 1) % PARTS;
+                    // Where a part takes longer than its turn, the next one is there already.
+                    self.give_back_some(&mut connection, calls.max(1)).await?;
                 }
                 _ = self.releases.recv_many(&mut self.ended, BATCH) => self.give_back(&mut connection).await?,
             }
@@ -235,9 +238,13 @@ impl Keeper<'_> {
     }
 
     /// Renews one part of what is held. Neither the limit nor anything else is a reason to close a stream that is open.
-    async fn renew(&mut self, connection: &mut MultiplexedConnection, part: usize) -> Result<(), RedisError> {
+    /// Returns how many calls that took.
+    async fn renew(&mut self, connection: &mut MultiplexedConnection, part: usize) -> Result<usize, RedisError> {
         let Registry { keys, lease, .. } = self.registry;
-        for users in self.leases.held(part).chunks(BATCH) {
+        let held = self.leases.held(part);
+        let batches = held.chunks(BATCH);
+        let calls = batches.len();
+        for users in batches {
             let names: Vec<(String, Vec<String>)> = users
                 .iter()
                 .map(|(user, held)| (keys.user(user), held.iter().map(|number| self.registry.name(*number)).collect()))
@@ -258,7 +265,7 @@ impl Keeper<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(calls)
     }
 
     /// Gives back what is in `ended`, which keeps it until that is done.
@@ -277,8 +284,9 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    async fn give_back_all(&mut self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
-        loop {
+    /// Gives back what waits for it, by so many calls at most.
+    async fn give_back_some(&mut self, connection: &mut MultiplexedConnection, calls: usize) -> Result<(), RedisError> {
+        for _ in 0..calls {
             while self.ended.len() < BATCH
                 && let Ok(one) = self.releases.try_recv()
             {
@@ -287,8 +295,9 @@ impl Keeper<'_> {
             if self.ended.is_empty() {
                 return Ok(());
             }
-            self.give_back(&mut connection).await?;
+            self.give_back(connection).await?;
         }
+        Ok(())
     }
 
     /// What the calls are answered, and one of the errors of those that fail for their own key: nobody else's lease is to end for
