@@ -24,7 +24,7 @@ impl HyperLane {
                 accepted = port.tls.accept(socket, transport.peer().clone(), lane.write_timeout()) => accepted,
             };
             match accepted {
-                Ok(stream) => lane.serve(stream, None, transport, address).await,
+                Ok(stream) => lane.serve(stream, None, None, transport, address).await,
                 Err(error) => {
                     port.failed.increment(1);
                     tracing::debug!(peer = ?address, %error, "no TLS on a connection");

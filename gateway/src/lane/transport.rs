@@ -98,12 +98,13 @@ impl Transport {
         progress
     }
 
-    /// Ends when the transport is to be given up: no request for `idle`, the first one included, or an HTTP/2 answer that
-    /// stood still for the write timeout.
-    pub(super) async fn given_up(&self, idle: Duration) {
-        let mut quiet_since = Instant::now();
+    /// Ends when the transport is to be given up: no request until `first`, or none for `idle` after that, or an HTTP/2 answer
+    /// that stood still for the write timeout.
+    pub(super) async fn given_up(&self, first: Instant, idle: Duration) {
+        let mut until = first;
         loop {
-            let requested = tokio::time::timeout(self.pause(idle), self.requested.notified()).await.is_ok();
+            let pause = self.pause(idle).min(until.saturating_duration_since(Instant::now()));
+            let requested = tokio::time::timeout(pause, self.requested.notified()).await.is_ok();
             if requested && !self.http2.load(Ordering::Relaxed) {
                 // HTTP/1.1 has one answer at a time, the socket itself tells, and hyper times what is between requests.
                 return std::future::pending().await;
@@ -114,8 +115,8 @@ impl Transport {
                 return;
             }
             if requested || self.peer.is_answering() {
-                quiet_since = now;
-            } else if now.saturating_duration_since(quiet_since) >= idle {
+                until = now + idle;
+            } else if now >= until {
                 return;
             }
         }
@@ -153,7 +154,7 @@ mod tests {
     async fn lives(transport: &Transport) -> Option<Duration> {
         let start = Instant::now();
         let day = Duration::from_secs(24 * 3_600);
-        tokio::time::timeout(day, transport.given_up(IDLE)).await.ok().map(|()| start.elapsed())
+        tokio::time::timeout(day, transport.given_up(start + IDLE, IDLE)).await.ok().map(|()| start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,6 +162,19 @@ mod tests {
         let transport = Transport::new(WRITE_TIMEOUT);
         assert_eq!(lives(&transport).await.map(|lived| lived.as_secs()), Some(75));
         assert!(!transport.is_timed_out());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_was_waited_for_already_has_what_is_left() {
+        let (transport, start) = (Transport::new(WRITE_TIMEOUT), Instant::now());
+        transport.given_up(start + Duration::from_secs(13), IDLE).await;
+        assert_eq!(start.elapsed().as_secs(), 13);
+        // Once there was a request, the next one is waited for as ever.
+        let start = Instant::now();
+        drop(transport.request(true));
+        transport.given_up(start + Duration::from_secs(13), IDLE).await;
+        let lived = start.elapsed();
+        assert!((IDLE..IDLE + WRITE_TIMEOUT).contains(&lived), "{lived:?}");
     }
 
     #[tokio::test(start_paused = true)]

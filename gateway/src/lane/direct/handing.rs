@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use tokio::time::Instant;
 
 use super::super::Carried;
 use super::super::hyper::Handed;
@@ -44,12 +45,13 @@ impl EventLoop {
     }
 
     fn hand_over_with(&mut self, token: u32, answer: Option<Response>, registered: bool) {
-        let (arrival, read) = match self.forget(token) {
-            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.read),
-            Some(Slot::Opening(opening)) => (opening.arrival, opening.read),
+        let (arrival, read, head_until) = match self.forget(token) {
+            // It is given up when it would have been here, or a head in many pieces would have the time twice.
+            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.read, Some(waiting.until)),
+            Some(Slot::Opening(opening)) => (opening.arrival, opening.read, None),
             Some(Slot::Stream(_) | Slot::Between) | None => return,
         };
-        self.give_away(arrival, read, answer, registered);
+        self.give_away(arrival, read, answer, head_until, registered);
     }
 
     /// A stream has ended: its socket may have another request.
@@ -62,10 +64,17 @@ impl EventLoop {
             let _ = socket.shutdown(Shutdown::Write);
             return;
         }
-        self.give_away(Arrival { socket, place }, early, None, true);
+        self.give_away(Arrival { socket, place }, early, None, None, true);
     }
 
-    fn give_away(&mut self, arrival: Arrival, read: Vec<u8>, answer: Option<Response>, registered: bool) {
+    fn give_away(
+        &mut self,
+        arrival: Arrival,
+        read: Vec<u8>,
+        answer: Option<Response>,
+        head_until: Option<Instant>,
+        registered: bool,
+    ) {
         let Arrival { socket, place } = arrival;
         if registered {
             // Or it would go on telling of a descriptor that is another's.
@@ -74,7 +83,10 @@ impl EventLoop {
             }
         }
         match tokio::net::TcpStream::from_std(TcpStream::from(socket)) {
-            Ok(stream) => self.settings.hyper.take(Handed { stream, place, read: Bytes::from(read), answer }),
+            Ok(stream) => {
+                let read = Bytes::from(read);
+                self.settings.hyper.take(Handed { stream, place, read, answer, head_until });
+            }
             Err(error) => tracing::error!(%error, "cannot give a socket to the other lane"),
         }
     }
