@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use shared::event_stream::decode::Decoded;
+use tokio::time::Instant;
 
-use crate::support::{Gateway, Lane, Stream};
+use crate::support::{Gateway, Lane, Raw, Stream};
 
 const LANES: [Lane; 2] = [Lane::Direct, Lane::Hyper];
 
@@ -29,8 +30,12 @@ async fn retry(mut stream: Stream) -> Duration {
     }
 }
 
-async fn counted(gateway: &Gateway, limit: &str, reason: &str, times: f64) {
+async fn counted_alone(gateway: &Gateway, limit: &str, times: f64) {
     gateway.metric_becomes(&format!("sse_gateway_limited_total{{limit=\"{limit}\"}}"), times).await;
+}
+
+async fn counted(gateway: &Gateway, limit: &str, reason: &str, times: f64) {
+    counted_alone(gateway, limit, times).await;
     let turned_away = format!("sse_gateway_connections_turned_away_total{{reason=\"{reason}\"}}");
     gateway.metric_becomes(&turned_away, times).await;
 }
@@ -107,17 +112,48 @@ async fn of_the_node() {
 #[tokio::test]
 async fn on_channels_and_heads() {
     for lane in LANES {
-        let gateway = start(lane, "max_channels = 2\nmax_head = 8192\nhead_timeout = \"1s\"").await;
+        let gateway = start(lane, "max_channels = 2\nmax_head = 8192").await;
         assert_eq!(gateway.stream("/events?channel=a&channel=b&channel=c").await.status, 400);
         gateway.metric_becomes("sse_gateway_limited_total{limit=\"channels\"}", 1.0).await;
         let long = gateway.client.get(gateway.url("/events?channel=a")).header("x", "y".repeat(8_192));
         assert_eq!(long.send().await.unwrap().status(), 431);
         gateway.metric_becomes("sse_gateway_limited_total{limit=\"head\"}", 1.0).await;
-        let mut half = crate::support::Raw::connect(&gateway.public).await;
-        half.send("GET /events?channel=a HT").await;
-        half.rest().await;
-        let name = "sse_gateway_limited_total{limit=\"head_timeout\"}";
-        testkit::eventually("it is counted", async || (gateway.metric(name).await >= 1.0).then_some(())).await;
+    }
+}
+
+/// Half of it goes by while the direct lane reads, the other half after it has left what comes in so many pieces to hyper.
+#[tokio::test]
+async fn on_the_time_of_a_head() {
+    const TIMEOUT: Duration = Duration::from_secs(6);
+    // The direct lane reads 32 pieces.
+    const HEAD: &str = "GET /events?channel=a HTTP/1.1\r\nX: yyyyyyyyyy";
+    let (begin, more) = HEAD.split_at(30);
+    for lane in LANES {
+        let gateway = start(lane, "head_timeout = \"6s\"").await;
+        let began = Instant::now();
+        let mut idle = Raw::connect(&gateway.public).await;
+        let mut whole = Raw::connect(&gateway.public).await;
+        whole.get("/nothing").await;
+        let head = whole.head().await;
+        whole.body_of(&head).await;
+        let mut slow = Raw::connect(&gateway.public).await;
+        for byte in begin.bytes() {
+            slow.send([byte]).await;
+            slow.all_is_read().await;
+        }
+        assert!(!slow.ended_within(TIMEOUT / 2).await, "given up after {:?}", began.elapsed());
+        for byte in more.bytes() {
+            slow.send([byte]).await;
+            slow.all_is_read().await;
+        }
+        slow.rest().await;
+        let elapsed = began.elapsed();
+        assert!(elapsed >= TIMEOUT, "given up after {elapsed:?} on {lane:?}");
+        assert!(elapsed < TIMEOUT + TIMEOUT / 2, "a head has the time twice on {lane:?}: {elapsed:?}");
+        // Connections that are idle end as well, and were beyond no limit.
+        idle.rest().await;
+        whole.rest().await;
+        counted_alone(&gateway, "head_timeout", 1.0).await;
     }
 }
 

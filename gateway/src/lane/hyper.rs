@@ -27,9 +27,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::heard::Heard;
 use super::response::ResponseBody;
 use super::transport::Transport;
 use super::{Heads, Way};
+use crate::metrics::Limited;
 
 /// Most bytes that hyper holds for one HTTP/2 stream beyond a write under way.
 const HTTP2_BUFFER: usize = 64 << 10;
@@ -121,14 +123,15 @@ impl HyperLane {
         let peer = address.map(|address| PeerAddress(address.ip()));
         let service =
             OnTransport { router: self.router.clone(), transport: transport.clone(), peer, answer: Mutex::new(answer) };
+        let heard = Heard::new(stream, transport.clone());
         let connection =
-            builder(self.tasks.clone(), &self.heads).serve_connection(TokioIo::new(stream), service).into_owned();
+            builder(self.tasks.clone(), &self.heads).serve_connection(TokioIo::new(heard), service).into_owned();
         let head_until = head_until.unwrap_or_else(|| Instant::now() + self.heads.timeout);
         drive(Box::pin(connection), transport, address, head_until, self.heads.clone(), self.stop.clone())
     }
 }
 
-type Connection = auto::Connection<'static, TokioIo<ClientStream>, OnTransport, TrackedExecutor>;
+type Connection = auto::Connection<'static, TokioIo<Heard>, OnTransport, TrackedExecutor>;
 
 async fn drive(
     mut connection: Pin<Box<Connection>>,
@@ -145,7 +148,12 @@ async fn drive(
             // The connection first: at a stop, a request that was read already is answered.
             biased;
             result = connection.as_mut() => break result,
-            () = given_up.as_mut() => return tracing::debug!(?peer, "gave up a silent or stalled connection"),
+            () = given_up.as_mut() => {
+                if transport.awaits_head() {
+                    heads.metrics.over(Limited::HeadTimeout);
+                }
+                return tracing::debug!(?peer, "gave up a silent or stalled connection");
+            }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
@@ -156,7 +164,7 @@ async fn drive(
         }
     };
     if let Err(error) = result {
-        heads.count(&*error);
+        heads.count(&*error, &transport);
         // Clients go away all the time.
         tracing::debug!(?peer, error = %error, "connection ended");
     }

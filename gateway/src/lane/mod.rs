@@ -12,6 +12,7 @@ mod accept;
 mod body;
 pub(crate) mod direct;
 mod heads;
+mod heard;
 pub mod hyper;
 mod response;
 mod serve;

@@ -24,6 +24,8 @@ pub struct Transport {
     write_timeout: Duration,
     /// What socket and requests say. Timed out is also an HTTP/2 answer that stood still; read when a body is dropped.
     peer: Arc<Peer>,
+    /// A head has begun. Set by who reads the socket while nothing is being answered, unset by the request.
+    head_begun: AtomicBool,
     /// Fires at every request.
     requested: Notify,
     /// The requests come by HTTP/2.
@@ -65,6 +67,7 @@ impl Transport {
             opened: Instant::now(),
             write_timeout,
             peer: Arc::default(),
+            head_begun: AtomicBool::new(false),
             requested: Notify::new(),
             http2: AtomicBool::new(false),
             answers: Mutex::default(),
@@ -84,9 +87,22 @@ impl Transport {
     /// Notes that a request came.
     pub(super) fn request(&self, http2: bool) -> Answering {
         self.http2.store(http2, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
         let answering = self.peer.answering();
         self.requested.notify_one();
         answering
+    }
+
+    /// Notes that something came. While a request is answered that may be its body.
+    pub(super) fn heard(&self) {
+        if !self.peer.is_answering() {
+            self.head_begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a part of a head came, and not all of it. Nothing is known of that where requests come by HTTP/2.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.head_begun.load(Ordering::Relaxed) && !self.http2.load(Ordering::Relaxed)
     }
 
     /// Watches one more answer on HTTP/2.
@@ -175,6 +191,24 @@ mod tests {
         transport.given_up(start + Duration::from_secs(13), IDLE).await;
         let lived = start.elapsed();
         assert!((IDLE..IDLE + WRITE_TIMEOUT).contains(&lived), "{lived:?}");
+    }
+
+    #[test]
+    fn a_head_has_begun_when_something_comes_that_belongs_to_no_request() {
+        let transport = Transport::new(WRITE_TIMEOUT);
+        assert!(!transport.awaits_head(), "nothing came");
+        transport.heard();
+        assert!(transport.awaits_head());
+        let request = transport.request(false);
+        transport.heard();
+        assert!(!transport.awaits_head(), "the body of the request");
+        drop(request);
+        assert!(!transport.awaits_head(), "idle");
+        transport.heard();
+        assert!(transport.awaits_head(), "the next one");
+        drop(transport.request(true));
+        transport.heard();
+        assert!(!transport.awaits_head(), "frames of HTTP/2");
     }
 
     #[tokio::test(start_paused = true)]

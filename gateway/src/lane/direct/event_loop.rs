@@ -175,7 +175,10 @@ impl EventLoop {
                 waiting.timer = NEVER;
                 if self.now >= waiting.until {
                     tracing::debug!("gave up a connection without a whole request");
-                    self.settings.heads.metrics.over(Limited::HeadTimeout);
+                    // Who sent nothing was beyond no limit, and at a stop it is the node that is in a hurry.
+                    if !waiting.read.is_empty() && !self.stopping {
+                        self.settings.heads.metrics.over(Limited::HeadTimeout);
+                    }
                     self.remove(token);
                 } else {
                     waiting.timer = self.wheel.enter(token, waiting.until, NEVER);
