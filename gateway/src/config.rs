@@ -15,6 +15,7 @@ use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 use shared::net::{Proxies, TlsSettings};
 
 pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Replay, Telemetry};
+use crate::broker::redis::leases::TAKE_DEADLINE;
 use crate::http::Cors;
 
 mod sections;
@@ -141,7 +142,7 @@ impl Config {
             between(limits.request_timeout, Duration::from_secs(1), Duration::from_secs(600)),
         );
         check("limits.open_timeout", between(limits.open_timeout, Duration::from_millis(100), Duration::from_secs(60)));
-        check("limits.open_timeout", below_request_timeout(limits));
+        check("limits.open_timeout", self.check_opening());
         check("limits.max_lifetime", check_lifetime(limits.max_lifetime));
         check("limits.max_connections", within(limits.max_connections, 1, 10_000_000));
         check(
@@ -237,6 +238,26 @@ impl Config {
         Ok(())
     }
 
+    /// Else a stream that waits, for Redis and then for its channels, would get 408, which ends an `EventSource` for good.
+    fn check_opening(&self) -> Result<(), String> {
+        let (open, request) = (self.limits.open_timeout, self.limits.request_timeout);
+        let text = humantime::format_duration;
+        let (mut longest, mut with) = (open, String::new());
+        if self.is_on_redis() && self.auth.is_set() {
+            // A ticket is taken, and kept again for whoever is told to come back.
+            longest += 2 * self.redis.command_timeout;
+            with += &format!(", and twice redis.command_timeout, {}, for a ticket", text(self.redis.command_timeout));
+        }
+        if self.is_on_redis() && self.limits.max_connections_per_user > 0 {
+            longest += TAKE_DEADLINE;
+            with += &format!(", and {} for a user's lease", text(TAKE_DEADLINE));
+        }
+        if longest < request {
+            return Ok(());
+        }
+        Err(format!("{}{with} is not below limits.request_timeout, {}", text(open), text(request)))
+    }
+
     fn check_exposure(&self) -> Result<(), String> {
         if self.insecure || self.auth.is_set() || self.is_loopback() || resolve(&self.listen).is_err() {
             return Ok(());
@@ -259,15 +280,6 @@ pub fn resolve(listen: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("\"{listen}\" is no address such as 127.0.0.1:8080: {error}"))?;
     addresses.next().ok_or_else(|| format!("\"{listen}\" has no address"))
-}
-
-/// Else a stream that waits for its channels would get 408, which ends an `EventSource` for good.
-fn below_request_timeout(limits: &Limits) -> Result<(), String> {
-    if limits.open_timeout < limits.request_timeout {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(format!("{} is not below limits.request_timeout, {}", text(limits.open_timeout), text(limits.request_timeout)))
 }
 
 fn check_lifetime(lifetime: Duration) -> Result<(), String> {

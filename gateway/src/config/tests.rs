@@ -98,6 +98,34 @@ fn a_stream_is_never_cut_while_it_waits_for_its_channels() {
     assert_eq!(by_env(&settings), Err(expected.to_owned()));
 }
 
+/// On Redis it may wait for more than its channels.
+#[test]
+fn nor_while_it_waits_for_redis() {
+    let open = [("limits.open_timeout", "10s"), ("redis.command_timeout", "3s")];
+    let with = |request, others: &[_]| by_env(&[&open[..], &[("limits.request_timeout", request)], others].concat());
+    let [redis, auth, users] = [
+        ("redis.url", "redis://127.0.0.1"),
+        ("auth.secret", "a secret of the tests, long enough for HS256"),
+        ("limits.max_connections_per_user", "3"),
+    ];
+    let ticket = ", and twice redis.command_timeout, 3s, for a ticket";
+    let lease = ", and 500ms for a user's lease";
+    for (least, below, others, said) in [
+        ("10s 1ms", "10s", &[auth, users][..], String::new()),
+        ("10s 1ms", "10s", &[redis], String::new()),
+        ("16s 1ms", "16s", &[redis, auth], ticket.to_owned()),
+        ("10s 501ms", "10s 500ms", &[redis, users], lease.to_owned()),
+        ("16s 501ms", "16s 500ms", &[redis, auth, users], format!("{ticket}{lease}")),
+    ] {
+        assert_eq!(with(least, others).map(drop), Ok(()), "{least} {others:?}");
+        let expected = format!(
+            "SSE_GATEWAY__LIMITS__OPEN_TIMEOUT: invalid value for \"limits.open_timeout\": \
+             10s{said} is not below limits.request_timeout, {below}"
+        );
+        assert_eq!(with(below, others), Err(expected));
+    }
+}
+
 #[test]
 fn every_range_takes_its_ends_and_refuses_what_lies_beyond() {
     for (key, [least, most], beyond, others) in RANGES {

@@ -25,7 +25,7 @@ use super::library::Library;
 use crate::broker::leases::{Leases, PARTS};
 
 /// How long a new stream waits for its lease: after that this node's own count decides.
-const TAKE_DEADLINE: Duration = Duration::from_millis(500);
+pub const TAKE_DEADLINE: Duration = Duration::from_millis(500);
 /// Leases that ended and wait to be given back: as many as a node has streams by default may end at once, and each is less than
 /// the stream was. What finds no room expires.
 const RELEASES: usize = 1 << 17;
