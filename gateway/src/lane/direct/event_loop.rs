@@ -176,7 +176,7 @@ impl EventLoop {
                 if self.now >= waiting.until {
                     tracing::debug!("gave up a connection without a whole request");
                     // Who sent nothing was beyond no limit, and at a stop it is the node that is in a hurry.
-                    if !waiting.read.is_empty() && !self.stopping {
+                    if !waiting.beginning.is_empty() && !self.stopping {
                         self.settings.heads.metrics.over(Limited::HeadTimeout);
                     }
                     self.remove(token);

@@ -47,7 +47,7 @@ impl EventLoop {
     fn hand_over_with(&mut self, token: u32, answer: Option<Response>, registered: bool) {
         let (arrival, read, head_until) = match self.forget(token) {
             // It is given up when it would have been here, or a head in many pieces would have the time twice.
-            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.read, Some(waiting.until)),
+            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.beginning.into_read(), Some(waiting.until)),
             Some(Slot::Opening(opening)) => (opening.arrival, opening.read, None),
             Some(Slot::Stream(_) | Slot::Between) | None => return,
         };
