@@ -19,7 +19,7 @@ const MAX_HEAD_BYTES: usize = 72 << 10;
 /// One in so many that would be long stays so: they take their time.
 const LONG: u32 = 16;
 /// What has a meaning to one of the readers, and chance would rarely write.
-const WORDS: [&str; 28] = [
+const WORDS: [&str; 40] = [
     "\r\n",
     "\n",
     "\r",
@@ -48,6 +48,18 @@ const WORDS: [&str; 28] = [
     "\u{feff}",
     "\x1E",
     "~",
+    ",",
+    "\\",
+    "for=",
+    ";",
+    "10.0.0.9",
+    "203.0.113.7",
+    "::ffff:10.0.0.9",
+    "unknown",
+    "\"channel\":\"a\"",
+    "\"data\":",
+    "\"once\":\"k\"",
+    "\"ephemeral\":true",
 ];
 
 fn seeds(name: &str) -> Vec<Vec<u8>> {
@@ -141,4 +153,4 @@ macro_rules! tests {
     };
 }
 
-tests! { head query cursor envelope message order event_stream_decode token }
+tests! { head query client publish cursor envelope message order event_stream_decode token }
