@@ -52,11 +52,6 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a node that starts waits until it knows which tokens were revoked.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
-/// Open files of each event loop.
-const FILES_OF_LOOP: u64 = 2;
-/// Open files kept for the operator port, logs and the runtime, whatever the clients do.
-const RESERVED_FILES: u64 = 64;
-
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
     public: TcpListener,
@@ -121,7 +116,7 @@ impl App {
                 timeout: config.limits.head_timeout,
                 metrics: limit_metrics.clone(),
             },
-            max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
+            max_sockets: max_sockets(limits::reserved_files(config)),
             direct: config.lanes.direct.then(|| DirectPort {
                 loops: config.loops(),
                 rest: config.lanes.rest,

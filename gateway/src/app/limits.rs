@@ -18,6 +18,17 @@ use crate::metrics::LimitMetrics;
 /// one client.
 const PER_ADDRESS: usize = 1_000;
 
+/// Open files of each event loop.
+const FILES_OF_LOOP: u64 = 2;
+/// Open files for the operator port, logs and the runtime.
+const FILES_OF_NODE: u64 = 64;
+
+/// Open files that are kept, whatever the clients do: an answer under way has a socket to its upstream.
+pub(super) fn reserved_files(config: &Config) -> u64 {
+    let answers = if config.chat.upstream.is_some() { config.chat.max_answers as u64 } else { 0 };
+    FILES_OF_NODE + FILES_OF_LOOP * config.loops() as u64 + answers
+}
+
 /// The limits, and what has to be kept in Redis for them. `registry`: of the broker, where there are other nodes.
 pub(super) fn admission(
     config: &Config,
@@ -73,4 +84,19 @@ pub(super) fn publish(config: &Config) -> publisher::http::Limits {
 /// How much of a channel is read at once.
 pub(super) fn past(config: &Config) -> PastLimits {
     PastLimits { events: config.replay.events, bytes: config.replay.bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_files_beside_the_clients() {
+        let mut config = Config::default();
+        config.lanes.loops = Some(2);
+        config.chat.max_answers = 100;
+        assert_eq!(reserved_files(&config), 68);
+        config.chat.upstream = Some("http://127.0.0.1:1/v1".to_owned());
+        assert_eq!(reserved_files(&config), 168);
+    }
 }

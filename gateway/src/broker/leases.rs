@@ -92,8 +92,8 @@ impl Leases {
     }
 
     /// Users who have a connection here.
-    #[must_use]
-    pub fn users(&self) -> usize {
+    #[cfg(test)]
+    fn users(&self) -> usize {
         self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
