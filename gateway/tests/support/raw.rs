@@ -178,6 +178,12 @@ impl Raw {
         std::mem::take(&mut self.received)
     }
 
+    /// Reads to the end of the connection, which has to be one in order, and no reset.
+    pub async fn rest_in_order(&mut self) -> Vec<u8> {
+        while soon("something on a socket", self.socket.read_buf(&mut self.received)).await.expect("no reset") > 0 {}
+        std::mem::take(&mut self.received)
+    }
+
     /// Waits for the end of a connection on which nothing is said any more, for longer than anything else may take.
     pub async fn ends_within(&mut self, patience: std::time::Duration) {
         let end = tokio::time::timeout(patience, self.socket.read_buf(&mut self.received)).await;

@@ -60,7 +60,7 @@ pub(super) struct EventLoop {
     pub(super) stopping: bool,
     /// The beginning of this turn.
     pub(super) now: Instant,
-    scratch: Box<[u8]>,
+    pub(super) scratch: Box<[u8]>,
     /// Room for tokens, empty between uses.
     pub(super) tokens: Vec<u32>,
 }

@@ -1,5 +1,6 @@
 //! How a socket comes to its next state: from head to answer, from answer to stream, to the other lane, or to its end.
 
+use std::io::{ErrorKind, Read as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,9 @@ use super::event_loop::EventLoop;
 use super::slot::Slot;
 use super::stream::Stream;
 use super::{Arrival, framing};
+
+/// Reads of a socket before it is closed, of 16 KiB each: nobody is held up by what a client sends for nothing.
+const READS_AT_END: usize = 32;
 
 impl EventLoop {
     /// Asks the router for its answer, and sends it if it is there.
@@ -62,9 +66,21 @@ impl EventLoop {
         if closes {
             // What was written arrives before the end does.
             let _ = socket.shutdown(Shutdown::Write);
+            self.throw_away(&socket);
             return;
         }
         self.give_away(Arrival { socket, place }, early, None, None, true);
+    }
+
+    /// Reads what the client has sent: closed over that, the connection would be reset, which may take away what was written.
+    fn throw_away(&mut self, mut socket: &mio::net::TcpStream) {
+        for _ in 0..READS_AT_END {
+            match socket.read(&mut self.scratch) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 
     fn give_away(
