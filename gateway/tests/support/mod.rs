@@ -4,7 +4,7 @@ mod gateway;
 mod raw;
 mod stream;
 
-pub use gateway::{Exit, Gateway, Lane};
+pub use gateway::{Builder, Exit, Gateway, Lane};
 pub use raw::Raw;
 pub use stream::Stream;
 pub use testkit::{PATIENCE, eventually, soon};

@@ -51,7 +51,9 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
 
 #[test]
 fn what_a_client_writes_cannot_hide_it() {
-    for line in [&b"\xE9, 203.0.113.9"[..], b"\xFF\xFE,\t203.0.113.9", b"\"\\, 203.0.113.9", b",,,,203.0.113.9, 10.1.1.1"] {
+    for line in
+        [&b"\xE9, 203.0.113.9"[..], b"\xFF\xFE,\t203.0.113.9", b"\"\\, 203.0.113.9", b",,,,203.0.113.9, 10.1.1.1"]
+    {
         assert_eq!(by_x("10.0.0.1", &[line]), "203.0.113.9", "{}", line.escape_ascii());
     }
     assert_eq!(by_x("10.0.0.1", &[&b"\xE9"[..], b"203.0.113.9"]), "203.0.113.9");

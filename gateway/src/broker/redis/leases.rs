@@ -141,7 +141,14 @@ impl Registry {
 /// Renews what `leases` hold, and gives back what ended, until `stop`. Does nothing for those without a registry.
 pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationToken) {
     let Some(registry) = leases.registry() else { return stop.cancelled().await };
-    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0, ended: Vec::new(), is_told: false, is_told_of_key: false };
+    let mut keeper = Keeper {
+        leases: &leases,
+        registry,
+        releases: releases.0,
+        ended: Vec::new(),
+        is_told: false,
+        is_told_of_key: false,
+    };
     let mut backoff = Backoff::default();
     let kept = async {
         loop {
