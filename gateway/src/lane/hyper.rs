@@ -110,8 +110,8 @@ impl HyperLane {
         });
     }
 
-    /// Serves what is on `stream` until it ends, or until `head_until` without a whole head. The connection is on the heap by itself: inside the future of [`drive`] it
-    /// would be there twice over.
+    /// Serves what is on `stream` until it ends, or until `head_until` without a whole head. The connection is on the heap by
+    /// itself: inside the future of [`drive`] it would be there twice over.
     pub(super) fn serve(
         &self,
         stream: ClientStream,

@@ -3,8 +3,8 @@
 //! A user's leases are a sorted set, each with the moment at which it expires, by Redis' clock. One is taken by an atomic step
 //! of the library that looks at the limit (`sse_lease`); a task of the node renews all that are held every third of their
 //! time, and gives back those that ended: behind the renewals of a part, since one that was read before a lease ended would
-//! bring it back, and as many calls of the one as of the other, so that neither starves where Redis is slow. It has a connection of
-//! its own. When that is opened again, everything that is held
+//! bring it back, and as many calls of the one as of the other, so that neither starves where Redis is slow. It has a connection
+//! of its own. When that is opened again, everything that is held
 //! is registered at once, so that Redis learns of what was let in without it, or forgot.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -344,7 +344,7 @@ async fn ask(
 /// Whether an error says something of the key of a call, such as that it is no sorted set. All others, such as that the server is
 /// a replica now, hold for whatever is asked on this connection.
 fn is_about_one_key(error: &RedisError) -> bool {
-    // Of the server, told by a script: before Redis 7 that has no code of its own, `ERR Error running script (...): -READONLY ...`.
+    // Of the server, told by a script: before Redis 7 without a code of its own, `ERR Error running script (...): -READONLY ...`.
     const OF_SERVER: [&str; 4] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF"];
     match error.code() {
         Some("WRONGTYPE") => true,
