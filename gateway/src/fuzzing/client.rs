@@ -12,9 +12,10 @@ const PROXY: &str = "10.0.0.1";
 /// Some that are not.
 const CLIENTS: [&str; 3] = ["203.0.113.9", "2001:db8:1:2::3", "192.168.7.7"];
 
-/// Each line of the bytes is one of the header, as far as it can be one.
+/// Each line of the bytes is one of the header, without white space around it, as far as it can be one.
 pub(super) fn client(bytes: &[u8]) {
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| value(line).is_some()).collect();
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| value(line).is_some()).collect();
     for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
         for client in CLIENTS {
             added_behind(header, &lines, address(client));
@@ -83,9 +84,9 @@ fn read(header: ForwardedHeader, peer: &str, lines: &[&[u8]]) -> ClientAddress {
     proxies.client(address(peer), &headers)
 }
 
-/// As a request's header could have it: without white space around it.
+/// `None`: no header can have it.
 fn value(line: &[u8]) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(line.trim_ascii()).ok()
+    HeaderValue::from_bytes(line).ok()
 }
 
 fn address(text: &str) -> IpAddr {
