@@ -67,11 +67,11 @@ impl Balancer {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let address = format!("127.0.0.1:{port}");
         let config = tls_client(&certificates.ca, &[]);
-        let ended = eventually(&format!("{kind:?} is there"), async || match child.try_wait().unwrap() {
+        let is_there = async || match child.try_wait().unwrap() {
             Some(status) => Some(Some(status)),
             None => tls_connect(&address, config.clone()).await.is_ok().then_some(None),
-        });
-        match ended.await {
+        };
+        match eventually(&format!("{kind:?} is there"), is_there).await {
             None => Some(Self { _child: child, _folder: folder, certificates, address }),
             Some(status) => {
                 eprintln!("{kind:?} ended: {status}");
