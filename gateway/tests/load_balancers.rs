@@ -107,7 +107,8 @@ async fn keep_alives_pass(kind: Kind) {
     let nodes = Nodes::start("keep_alive = \"1s\"").await;
     let balancer = nodes.behind(kind).await;
     for http in EITHER {
-        let (mut stream, _) = balancer.browser(http).await.stream("/events?channel=a").await;
+        let browser = balancer.browser(http).await;
+        let (mut stream, _) = browser.stream("/events?channel=a").await;
         for _ in 0..3 {
             while !matches!(stream.next().await.expect("it ended"), Decoded::Comment(_)) {}
         }

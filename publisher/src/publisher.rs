@@ -12,11 +12,14 @@
 //! | [`cancel`] | producers are told to stop |
 //! | [`orders`] | nodes are told what to do with streams and tokens; what tickets stand for |
 //! | [`control`] | how a node hears that |
+//! | [`census`] | all nodes are asked for their connections |
+//! | [`node`] | how a node says that it is there, and answers |
 //! | [`listening`] | the one connection on which those who wait for that hear of it |
 //!
 //! It decides nothing about channels, and keeps nothing between two calls but connections and those who wait.
 
 mod cancel;
+mod census;
 mod control;
 mod failure;
 mod history;
@@ -25,6 +28,7 @@ mod library;
 mod line;
 mod links;
 mod listening;
+mod node;
 mod orders;
 mod pipeline;
 
@@ -38,6 +42,7 @@ use shared::redis::start::{StartError, start};
 use shared::redis::{Client, ClientError, Settings};
 use tokio::time::timeout_at;
 
+use self::census::Turns;
 use self::failure::Failure;
 use self::item::OwnKeys;
 use self::library::Library;
@@ -102,6 +107,8 @@ struct Inner {
     own_keys: OwnKeys,
     /// Those who wait hold it too.
     listening: Arc<Listening>,
+    /// To ask all nodes.
+    turns: Turns,
 }
 
 /// Why there is no publisher.
@@ -132,7 +139,7 @@ impl Publisher {
         let library = Library::new(started.functions);
         let own_keys = OwnKeys::new(settings.command_timeout);
         let listening = Listening::new(&client, &keys);
-        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys, listening }) })
+        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys, listening, turns: Turns::new() }) })
     }
 
     /// Publishes one event.

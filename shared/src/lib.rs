@@ -11,6 +11,7 @@
 //! | [`envelope`] | the JSON in which an event travels to the gateways |
 //! | [`keys`] | names in Redis, and which partition a channel belongs to |
 //! | [`order`] | what all nodes are told to do with streams and tokens |
+//! | [`census`] | what nodes say of themselves, and how they are asked for their connections |
 //! | [`redis`] | settings, connections, the function library, and a message's bytes |
 //! | [`net`] | sockets to listen on and to accept: bound, timed, closed without taking an answer away |
 //! | [`auth`] | tokens and the operator key: who may read and publish what |
@@ -21,6 +22,7 @@
 //! Only [`redis`] and [`net`] open sockets, and only when asked to.
 
 pub mod auth;
+pub mod census;
 pub mod channel;
 pub mod config;
 pub mod continuity;

@@ -32,7 +32,7 @@ use shared::position::Position;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-pub use self::addresses::{AddressPlace, Addresses};
+pub use self::addresses::{AddressFull, AddressPlace, Addresses};
 pub use self::close::CloseReason;
 pub use self::guard::{Gate, Guard, Place};
 use self::join::{Part, Reader, Said};

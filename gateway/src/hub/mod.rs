@@ -281,6 +281,18 @@ impl Hub {
         local.call();
     }
 
+    /// Connections on `channel`.
+    #[must_use]
+    pub fn connections(&self, channel: &Channel) -> usize {
+        self.find(channel).map_or(0, |local| local.lock().listeners.len())
+    }
+
+    /// Channels that are subscribed, or are to be.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.lock().channels.len()
+    }
+
     /// Unsubscribes channels whose linger was over by `now`. A log goes with its channel.
     pub fn sweep(&self, now: Instant) {
         let mut table = self.lock();

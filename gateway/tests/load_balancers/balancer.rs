@@ -67,7 +67,8 @@ impl Balancer {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let address = format!("127.0.0.1:{port}");
         let config = tls_client(&certificates.ca, &[]);
-        let is_there = async || match child.try_wait().unwrap() {
+        let what = format!("{kind:?} is there");
+        let ended = eventually(&what, async || match child.try_wait().unwrap() {
             Some(status) => Some(Some(status)),
             None => tls_connect(&address, config.clone()).await.is_ok().then_some(None),
         };
