@@ -113,6 +113,8 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        metrics.takes(config.limits.max_connections);
+        let [on_direct, on_hyper] = [Lane::Direct, Lane::Hyper].map(|lane| Arc::new(ConnectionMetrics::new(lane)));
         let limit_metrics = Arc::new(LimitMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
@@ -134,6 +136,7 @@ impl App {
             lifecycle: lifecycle.clone(),
             prometheus: prometheus.clone(),
             metrics: metrics.clone(),
+            connections: [on_direct.clone(), on_hyper.clone()],
             unready_after: config.redis.unready_after,
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
@@ -161,8 +164,8 @@ impl App {
             auth: http::auth(verifier.clone(), &cors),
             connection: Arc::new(settings),
             admission,
-            on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
-            on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            on_direct,
+            on_hyper,
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             limits: Limits {
@@ -253,7 +256,7 @@ impl App {
         };
         tracing::info!(signal, grace = %humantime::format_duration(self.drain.grace), "stopping");
         let deadline = Instant::now() + self.drain.deadline;
-        self.lifecycle.drain(&self.metrics);
+        self.lifecycle.drain(&self.metrics, self.drain.deadline);
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
             self.stop_demo.cancel();

@@ -111,7 +111,9 @@ async fn open(
     wanted: &connection::Request,
     caller: Caller,
 ) -> Response {
+    let asked = Instant::now();
     let opened = attach(node, way, channels, wanted, caller).await;
+    let opened = opened.map(|opened| opened.map(|connection| connection.asked_at(asked)));
     let Access::Token(token) = access else { return answer(node, way, wanted, opened) };
     let opened = opened.map(|opened| opened.map(|connection| connection.admitted(credential(node, token))));
     // Revoked since it was verified. Whoever revokes it from now on finds the stream.
