@@ -21,6 +21,7 @@ mod layers;
 mod leases;
 mod limits;
 mod losing_redis;
+mod monitoring;
 mod on_redis;
 mod operator;
 mod redis_acl;
