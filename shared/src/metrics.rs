@@ -84,21 +84,18 @@ impl Metric {
     }
 
     /// The counter with these labels, at 0 from now on. Ask once and keep it; install the recorder before.
-    #[must_use]
     pub fn counter(&self, values: Values<'_>) -> Counter {
         debug_assert!(self.kind == Kind::Counter && self.declares(values), "{}: {values:?}", self.name);
         counter!(self.name, values)
     }
 
     /// The gauge with these labels; as for counters.
-    #[must_use]
     pub fn gauge(&self, values: Values<'_>) -> Gauge {
         debug_assert!(self.kind == Kind::Gauge && self.declares(values), "{}: {values:?}", self.name);
         gauge!(self.name, values)
     }
 
     /// The histogram, which has no labels; as for counters.
-    #[must_use]
     pub fn histogram(&self) -> Histogram {
         debug_assert!(matches!(self.kind, Kind::Histogram(_)) && self.labels.is_empty(), "{}", self.name);
         histogram!(self.name)
