@@ -71,8 +71,8 @@ impl Balancer {
         let ended = eventually(&what, async || match child.try_wait().unwrap() {
             Some(status) => Some(Some(status)),
             None => tls_connect(&address, config.clone()).await.is_ok().then_some(None),
-        };
-        match eventually(&format!("{kind:?} is there"), is_there).await {
+        });
+        match ended.await {
             None => Some(Self { _child: child, _folder: folder, certificates, address }),
             Some(status) => {
                 eprintln!("{kind:?} ended: {status}");
