@@ -107,6 +107,8 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        metrics.takes(config.limits.max_connections);
+        let [on_direct, on_hyper] = [Lane::Direct, Lane::Hyper].map(|lane| Arc::new(ConnectionMetrics::new(lane)));
         let limit_metrics = Arc::new(LimitMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
@@ -129,6 +131,7 @@ impl App {
             lifecycle: lifecycle.clone(),
             prometheus: prometheus.clone(),
             metrics: metrics.clone(),
+            connections: [on_direct.clone(), on_hyper.clone()],
             unready_after: config.redis.unready_after,
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
@@ -162,8 +165,8 @@ impl App {
             auth: http::auth(verifier.clone(), &cors),
             connection: Arc::new(settings),
             admission,
-            on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
-            on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            on_direct,
+            on_hyper,
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             limits: Limits {
@@ -254,7 +257,7 @@ impl App {
         };
         tracing::info!(signal, grace = %humantime::format_duration(self.drain.grace), "stopping");
         let deadline = Instant::now() + self.drain.deadline;
-        self.lifecycle.drain(&self.metrics);
+        self.lifecycle.drain(&self.metrics, self.drain.deadline);
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
             self.stop_demo.cancel();

@@ -23,6 +23,7 @@ mod leases;
 mod limits;
 mod load_balancers;
 mod losing_redis;
+mod monitoring;
 mod on_redis;
 mod operator;
 mod presence;

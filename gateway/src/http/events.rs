@@ -116,7 +116,9 @@ async fn open(
     caller: Caller,
 ) -> Response {
     let caller = caller.on(channels, access, &node.admission);
+    let asked = Instant::now();
     let opened = attach(node, way, channels, wanted, caller).await;
+    let opened = opened.map(|opened| opened.map(|connection| connection.asked_at(asked)));
     let Access::Token(token) = access else { return answer(node, way, wanted, opened) };
     let opened = opened.map(|opened| opened.map(|connection| connection.admitted(credential(node, token))));
     // Revoked since it was verified. Whoever revokes it from now on finds the stream.
