@@ -234,11 +234,14 @@ async fn a_stream_may_be_silent_for_a_minute(kind: Kind) {
     let balancer = nodes.behind(kind).await;
     let mut streams = Vec::new();
     for http in EITHER {
-        streams.push(balancer.browser(http).await.stream("/events?channel=a").await.0);
+        let browser = balancer.browser(http).await;
+        let (stream, _) = browser.stream("/events?channel=a").await;
+        // Its way to the balancer ends with the browser.
+        streams.push((stream, browser));
     }
     tokio::time::sleep(Duration::from_secs(70)).await;
     nodes.publish("at last").await;
-    for stream in &mut streams {
+    for (stream, _) in &mut streams {
         assert_eq!(stream.data().await.as_deref(), Some("at last"));
     }
 }
