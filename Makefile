@@ -6,6 +6,9 @@ SHELL := bash
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Most tests wait for processes that they started: twice as many at a time take little more than half the time.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
+
 # A script of steps rather than prerequisites: `make -j test` would run them at once, and cargo's lock would only make them wait.
 .PHONY: test
 test: ## Everything that must pass before a change lands
@@ -17,10 +20,10 @@ test: ## Everything that must pass before a change lands
 	@scripts/browser
 	@$(MAKE) --no-print-directory doc
 
-# What is left out opens no stream (the layers, the brokers below the hub), asks for names and not for bytes (monitoring), or
+# What is left out opens no stream (the layers, the brokers below the hub), asks for names and not for bytes (monitoring), has proxies in front, or
 # has a gateway on each lane anyway.
 ON_BOTH_LANES := layers broker_contract catch_up lanes::answers lanes::heads lanes::splitting lanes::pipelining::in_one_segment \
-	lanes::smuggling auth::table auth::keys redis_acl leases tls:: operator:: monitoring
+	lanes::smuggling auth::table auth::keys redis_acl leases tls:: operator:: monitoring load_balancers
 .PHONY: test-hyper
 test-hyper: ## The end-to-end tests again, with every gateway on the hyper lane
 	TESTKIT_BUILT=1 SSE_GATEWAY__LANES__DIRECT=false cargo test --workspace --test gateway --locked -- $(addprefix --skip ,$(ON_BOTH_LANES))
