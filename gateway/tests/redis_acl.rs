@@ -142,6 +142,53 @@ async fn tokens_work(server: &RedisServer, service: &Service) {
     .await;
 }
 
+/// The selector of the manual for gateways that tell of presence.
+fn presence_selector() -> String {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    manual.lines().find(|line| line.starts_with("(~sse:presence:*")).expect("a selector").to_owned()
+}
+
+fn tells_of_presence(server: &RedisServer) -> crate::support::Builder {
+    let builder = Gateway::builder().args(&["--redis-url", &url(server, "sse-gateway")]);
+    let builder = builder.env("SSE_GATEWAY__REDIS__PASSWORD", "GATEWAY-PASSWORD");
+    builder.config("[presence]\nenabled = true\noffline_after = \"1s\"")
+}
+
+#[tokio::test]
+async fn presence_works_with_its_selector() {
+    let server = server(RedisServer::builder()).await;
+    let mut rights: Vec<String> = vec!["ACL".to_owned(), "SETUSER".to_owned(), "sse-gateway".to_owned()];
+    rights.push(presence_selector());
+    let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
+    assert_eq!(admin(&server, &rights).await, "OK");
+    let gateway = tells_of_presence(&server).start().await;
+    let mut watch = gateway.stream("/events?channel=presence:42").await;
+    watch.opened().await;
+    let stream = gateway.stream("/api/sse/connect?userId=42").await;
+    assert!(watch.data().await.unwrap().contains("42"));
+    drop(stream);
+    assert!(watch.data().await.unwrap().contains("42"));
+    let log = admin(&server, &["ACL", "LOG"]).await;
+    assert_eq!(log.lines().filter(|line| ["key", "channel"].contains(line)).count(), 0, "{log}");
+}
+
+#[tokio::test]
+async fn presence_without_its_rights_says_so_once_and_harms_nothing_else() {
+    let server = server(RedisServer::builder()).await;
+    let mut gateway = tells_of_presence(&server).log_piped().start().await;
+    let mut log = tokio::io::BufReader::new(gateway.take_log());
+    let mut stream = gateway.stream("/events?channel=a").await;
+    stream.opened().await;
+    assert!(admin(&server, &["PUBLISH", "sse:a", "x"]).await.starts_with('1'));
+    assert_eq!(stream.data().await.as_deref(), Some("x"));
+    // The grace of the end is long enough for tries without a number.
+    gateway.signal("TERM").await;
+    let mut text = String::new();
+    soon("the log's end", tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap();
+    assert_eq!(text.matches("WARN cannot tell Redis who is online").count(), 1, "{text}");
+}
+
 #[tokio::test]
 async fn what_they_need_not_do_is_refused() {
     let server = server(RedisServer::builder()).await;

@@ -242,6 +242,9 @@ impl Keeper<'_> {
             self.renew(&mut connection, part).await?;
         }
         self.pass_on_some(&mut connection, PARTS).await?;
+        // Now rather than in a second: what may not be done at all is to be known before it is said that all is well.
+        let failed = purpose::look(registry, &mut connection).await?;
+        self.tell_of_key(failed);
         backoff.reset();
         self.is_told = false;
         let mut part = 0;
