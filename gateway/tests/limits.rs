@@ -222,6 +222,8 @@ async fn on_tickets_and_renewals_of_one_user() {
 async fn of_the_node() {
     let gateway = start(Lane::Direct, "max_connections = 1").await;
     gateway.stream("/events?channel=a").await.opened().await;
+    // Its place is free as soon as its end was seen.
+    gateway.metric_becomes("sse_gateway_connections{lane=\"direct\"}", 0.0).await;
     let mut held = gateway.stream("/events?channel=a").await;
     held.opened().await;
     retry(gateway.stream("/events?channel=a").await).await;

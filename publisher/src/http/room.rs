@@ -24,10 +24,11 @@ const BATCH_BYTES: usize = 192 << 20;
 const SINGLE_BYTES: usize = 64 << 20;
 /// A permit is a KiB.
 const UNIT: usize = 1 << 10;
-/// What each key may have of a room at a time.
-const SHARE: usize = 4;
-/// Keys are counted in so many places, each key in one that is chosen at random.
-const PLACES: usize = 1_024;
+/// What one place has of a room: an eighth. The largest body of either room is smaller.
+const SHARE: usize = 8;
+/// Keys are counted in twice so many places, each key in one of either half, chosen at random: two keys seldom have one in common, and
+/// then neither holds up the other; both in common is one pair in a quarter of a million.
+const HALF: usize = 512;
 
 /// Memory for bodies. Share it by reference.
 pub struct Room {
@@ -51,7 +52,7 @@ impl Room {
     pub fn new(bytes: usize) -> Self {
         let units = (bytes / UNIT).clamp(SHARE, Semaphore::MAX_PERMITS);
         let share = units / SHARE;
-        let shares = (0..PLACES).map(|_| Semaphore::new(share)).collect();
+        let shares = (0..2 * HALF).map(|_| Semaphore::new(share)).collect();
         Self { free: Semaphore::new(units), shares, hasher: RandomState::new(), share }
     }
 
@@ -59,10 +60,16 @@ impl Room {
     /// others.
     pub async fn take(&self, key: &Key, bytes: usize) -> RoomPlace<'_> {
         let units = u32::try_from((bytes / UNIT + 1).min(self.share)).unwrap_or(u32::MAX);
-        let place = self.hasher.hash_one(key) as usize % PLACES;
         // Nobody closes them; without a permit it is as right.
-        let share = self.shares[place].acquire_many(units).await.ok();
+        let share = self.freer(key).acquire_many(units).await.ok();
         RoomPlace { _share: share, _free: self.free.acquire_many(units).await.ok() }
+    }
+
+    /// Of the two places of `key` the one with more room left.
+    fn freer(&self, key: &Key) -> &Semaphore {
+        let hash = self.hasher.hash_one(key) as usize;
+        let [one, other] = [hash % HALF, HALF + hash / HALF % HALF].map(|place| &self.shares[place]);
+        if one.available_permits() < other.available_permits() { other } else { one }
     }
 }
 
@@ -149,11 +156,11 @@ mod tests {
     async fn what_is_given_up_in_the_midst_of_waiting_takes_nothing() {
         let room = Room::new(64 << 10);
         let key = Key::Operator;
-        let all = room.take(&key, 1 << 20).await;
+        let all = [room.take(&key, 1 << 20).await, room.take(&key, 1 << 20).now_or_never().unwrap()];
         assert!(room.take(&key, 1).now_or_never().is_none());
         drop(all);
         assert_eq!(
-            (room.free.available_permits(), room.shares.iter().all(|s| s.available_permits() == 16)),
+            (room.free.available_permits(), room.shares.iter().all(|s| s.available_permits() == 8)),
             (64, true)
         );
     }
