@@ -7,6 +7,7 @@ mod auth;
 mod connects;
 mod demo;
 mod events;
+mod files;
 pub(crate) mod params;
 mod tickets;
 mod told;
