@@ -13,6 +13,7 @@ use axum::middleware::from_fn_with_state;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use publisher::census::Census;
 use publisher::orders::Orders;
 use publisher::producers::{LAST_WORDS, Producers, Seams};
 use publisher::{Configured, Publish, Publisher};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::error::AppError;
+use self::operator::{Operator, Shown};
 use crate::broker::leases::Leases;
 use crate::broker::memory::{MemoryBroker, MemoryLimits};
 use crate::broker::redis::leases::{Registry, Releases, keep};
@@ -36,26 +38,25 @@ use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Passes};
 use crate::demo::{Carrier, tell_connections};
-use crate::http::admin::{self, Admin};
+use crate::http::admin::Admin;
 use crate::http::{self, Cors, Limits, Node, Told, Word};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
 use crate::lane::{DirectPort, Heads, LaneSettings, TlsPort, bind, serve};
 use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle};
+use crate::status::MAX_WATCHERS;
 
 mod limits;
-
-/// How often the recorder empties its histograms' buffers.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+mod operator;
 
 /// How long a node that starts waits until it knows which tokens were revoked.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Open files of each event loop.
 const FILES_OF_LOOP: u64 = 2;
-/// Open files kept for the operator port, logs and the runtime, whatever the clients do.
-const RESERVED_FILES: u64 = 64;
+/// Open files kept for the operator port, logs and the runtime, whatever the clients do; those who watch the status page come on top.
+const RESERVED_FILES: u64 = 64 + MAX_WATCHERS as u64;
 
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
@@ -64,6 +65,7 @@ pub struct App {
     router: Router,
     verifier: Arc<Verifier>,
     orders: Arc<dyn Orders>,
+    census: Arc<dyn Census>,
     told: Arc<Told>,
     hub: Arc<Hub>,
     interest: InterestQueue,
@@ -79,6 +81,7 @@ pub struct App {
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
     drain: DrainSettings,
+    operator: Operator,
     /// What SIGHUP has read again.
     reload: Reload,
 }
@@ -103,9 +106,9 @@ impl App {
             // A name that was loopback when the settings were checked, and is not any more.
             return Err(AppError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
         }
-        let admin = listen(&config.admin_listen, "--admin-listen")?;
-
-        let admin_address = admin.local_addr().map_err(|source| AppError::System { what: "serve a port", source })?;
+        let admin_port = listen(&config.admin_listen, "--admin-listen")?;
+        let admin_address =
+            admin_port.local_addr().map_err(|source| AppError::System { what: "serve a port", source })?;
 
         let settings = connection_settings(config);
         let keys =
@@ -129,19 +132,20 @@ impl App {
             }),
             tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
         };
-        let admin_router = admin::router(Arc::new(Admin {
+        let gate = Gate::new(config.limits.max_connections);
+        let admin = Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
-            prometheus: prometheus.clone(),
+            prometheus,
             metrics: metrics.clone(),
             unready_after: config.redis.unready_after,
-        }));
+        };
+        let shown = Shown { config, node: &settings.node, gate: gate.clone(), verifier: verifier.clone() };
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
-        serve_admin(admin, admin_router, prometheus, lane.write_timeout, limit_metrics.clone())?;
+        let operator = Operator::serve(admin_port, admin, &shown, lane.write_timeout, limit_metrics.clone())?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, orders, producers, carrier, registry } =
+        let Built { broker, routes, orders, census, producers, carrier, registry } =
             broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
-        let gate = Gate::new(config.limits.max_connections);
         let (admission, keeping) = limits::admission(config, gate.clone(), registry, &limit_metrics);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
@@ -189,6 +193,7 @@ impl App {
             router,
             verifier,
             orders,
+            census,
             told: Arc::new(told),
             hub,
             interest,
@@ -201,6 +206,7 @@ impl App {
             metrics,
             lane,
             drain,
+            operator,
             reload,
         })
     }
@@ -235,12 +241,13 @@ impl App {
             tasks.spawn(keep(leases, releases, stop_broker.clone()));
         }
         let mut begun = self.told.begun.subscribe();
-        tasks.spawn(self.orders.hear(self.told, stop_broker.clone()));
+        tasks.spawn(self.orders.hear(self.told.clone(), stop_broker.clone()));
         if self.verifier.is_set() && tokio::time::timeout(KNOWN_WITHIN, begun.wait_for(|begun| *begun)).await.is_err() {
             tracing::warn!("which tokens were revoked is not known yet, and tokens are taken all the same");
         }
         // Until the process ends, and nobody waits for them.
         let mut rereading = JoinSet::new();
+        rereading.spawn(self.operator.ask(self.census, self.told));
         rereading.spawn(self.reload.run(hangups));
         rereading.extend(self.lane.tls.iter().map(|port| watch(port.tls.clone())));
         rereading.spawn(auth::watch(self.verifier));
@@ -283,6 +290,7 @@ impl App {
             },
             signal = signals.next() => tracing::warn!(signal, open = connections.len(), "stopped at once by a second signal"),
         }
+        self.operator.end().await;
         Ok(())
     }
 }
@@ -293,6 +301,7 @@ struct Built {
     /// Those for publishing, which only a node alone serves itself.
     routes: Router,
     orders: Arc<dyn Orders>,
+    census: Arc<dyn Census>,
     /// The same as for `routes`.
     producers: Option<Producers>,
     /// For the demo.
@@ -310,7 +319,8 @@ async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) 
         let carrier = Carrier::Redis(Box::new(config.redis.clone()));
         let orders = Arc::new(Publisher::connect(&config.redis).await.map_err(AppError::Orders)?);
         let (registry, routes) = (Some(broker.registry(config.limits.user_lease)), Router::new());
-        return Ok(Built { broker: Arc::new(broker), routes, orders, producers: None, carrier, registry });
+        let census = orders.clone();
+        return Ok(Built { broker: Arc::new(broker), routes, orders, census, producers: None, carrier, registry });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
@@ -326,38 +336,8 @@ async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) 
         routes.merge(publisher::http::node_routes(broker.clone(), broker.clone(), needs_key, limits::publish(config)));
     let routes = routes.merge(producers.router(config.limits.max_url));
     let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
-    let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));
-    Ok(Built { broker, routes, orders, producers: Some(producers), carrier, registry: None })
-}
-
-/// Serves the operator port on a thread of its own, until the process ends.
-fn serve_admin(
-    listener: TcpListener,
-    router: Router,
-    prometheus: PrometheusHandle,
-    write_timeout: Duration,
-    metrics: Arc<LimitMetrics>,
-) -> Result<(), AppError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| AppError::System { what: "start the operator port", source })?;
-    let serve = async move {
-        let upkeep = async {
-            loop {
-                tokio::time::sleep(UPKEEP_INTERVAL).await;
-                prometheus.run_upkeep();
-            }
-        };
-        let heads = Heads::new(metrics);
-        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None };
-        let serve = async {
-            if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
-                tracing::error!(%error, "the operator port is not served");
-            }
-        };
-        tokio::join!(serve, upkeep);
-    };
-    let thread = std::thread::Builder::new().name("operator".to_owned()).spawn(move || runtime.block_on(serve));
-    thread.map(drop).map_err(|source| AppError::System { what: "start the operator port", source })
+    let (orders, census, carrier) = (broker.clone(), broker.clone(), Carrier::Memory(broker.clone()));
+    Ok(Built { broker, routes, orders, census, producers: Some(producers), carrier, registry: None })
 }
 
 fn listen(address: &str, flag: &'static str) -> Result<TcpListener, AppError> {
