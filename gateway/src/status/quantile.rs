@@ -5,7 +5,7 @@ pub(super) type Buckets = Vec<(f64, u64)>;
 
 /// The value that a share `q` (0 to 1) of what came between `before` and `after` stays below; within its bucket as if values lay evenly, as
 /// Prometheus has it. Beyond the last bound it is that bound. `None` where nothing came.
-pub(super) fn quantile(q: f64, before: &Buckets, after: &Buckets) -> Option<f64> {
+pub(super) fn quantile(q: f64, before: &[(f64, u64)], after: &[(f64, u64)]) -> Option<f64> {
     // A histogram that is not there yet has counted nothing.
     let earlier = |bound: f64| before.iter().find(|(known, _)| *known == bound).map_or(0, |(_, count)| *count);
     let counts: Vec<(f64, u64)> =
@@ -36,7 +36,7 @@ mod tests {
     const END: f64 = f64::INFINITY;
 
     fn of(q: f64, counts: &[(f64, u64)]) -> Option<f64> {
-        quantile(q, &Vec::new(), &counts.to_vec())
+        quantile(q, &[], counts)
     }
 
     #[test]
@@ -57,11 +57,11 @@ mod tests {
 
     #[test]
     fn only_what_came_in_between() {
-        let before = vec![(1.0, 1_000), (2.0, 1_000), (END, 1_000)];
-        let after = vec![(1.0, 1_000), (2.0, 1_010), (END, 1_010)];
+        let before = [(1.0, 1_000), (2.0, 1_000), (END, 1_000)];
+        let after = [(1.0, 1_000), (2.0, 1_010), (END, 1_010)];
         assert_eq!(quantile(0.5, &before, &after), Some(1.5));
         assert_eq!(quantile(0.5, &after, &after), None, "nothing came");
         assert_eq!(quantile(0.5, &after, &before), None, "what goes backwards is nothing");
-        assert_eq!(quantile(0.5, &Vec::new(), &Vec::new()), None);
+        assert_eq!(quantile(0.5, &[], &[]), None);
     }
 }
