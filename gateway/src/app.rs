@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::census::Census;
 use publisher::orders::Orders;
-use publisher::producers::{LAST_WORDS, Producers, Seams};
-use publisher::{Configured, Publish, Publisher};
+use publisher::producers::{LAST_WORDS, Producers};
 use shared::auth::{self, Verifier};
 use shared::keys::Keys;
 use shared::net::{Tls, max_sockets};
@@ -28,35 +26,30 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::built::Built;
 pub use self::error::AppError;
 use self::operator::{Operator, Shown};
 use crate::broker::leases::Leases;
-use crate::broker::memory::{MemoryBroker, MemoryLimits};
-use crate::broker::redis::leases::{Registry, Releases, keep};
-use crate::broker::redis::{ConnectError, RedisBroker};
+use crate::broker::redis::ConnectError;
+use crate::broker::redis::leases::{Releases, keep};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Passes};
-use crate::demo::{Carrier, tell_connections};
+use crate::demo::tell_connections;
 use crate::http::admin::Admin;
 use crate::http::{self, Cors, Limits, Node, Told, Word};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
 use crate::lane::{DirectPort, Heads, LaneSettings, TlsPort, bind, serve};
-use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
+use crate::metrics::{ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle};
-use crate::status::MAX_WATCHERS;
 
+mod built;
 mod limits;
 mod operator;
 
 /// How long a node that starts waits until it knows which tokens were revoked.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
-
-/// Open files of each event loop.
-const FILES_OF_LOOP: u64 = 2;
-/// Open files kept for the operator port, logs and the runtime, whatever the clients do; those who watch the status page come on top.
-const RESERVED_FILES: u64 = 64 + MAX_WATCHERS as u64;
 
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
@@ -70,8 +63,8 @@ pub struct App {
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
-    /// Users' leases, and what of them goes back to Redis.
-    keeping: Option<(Arc<Leases>, Releases)>,
+    /// Users' leases, for limits and for presence, and what of them goes back to Redis.
+    keeping: Vec<(Arc<Leases>, Releases)>,
     /// Those of the embedded broker.
     producers: Option<Producers>,
     /// What the demo's pages show of itself; all of it ends with `stop_demo`.
@@ -116,6 +109,8 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        metrics.takes(config.limits.max_connections);
+        let [on_direct, on_hyper] = [Lane::Direct, Lane::Hyper].map(|lane| Arc::new(ConnectionMetrics::new(lane)));
         let limit_metrics = Arc::new(LimitMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
@@ -124,13 +119,14 @@ impl App {
                 timeout: config.limits.head_timeout,
                 metrics: limit_metrics.clone(),
             },
-            max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
+            max_sockets: max_sockets(limits::reserved_files(config)),
             direct: config.lanes.direct.then(|| DirectPort {
                 loops: config.loops(),
                 rest: config.lanes.rest,
                 is_stream: http::is_stream,
             }),
             tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
+            peers: limits::peers(config, &limit_metrics),
         };
         let gate = Gate::new(config.limits.max_connections);
         let admin = Admin {
@@ -138,15 +134,16 @@ impl App {
             lifecycle: lifecycle.clone(),
             prometheus,
             metrics: metrics.clone(),
+            connections: [on_direct.clone(), on_hyper.clone()],
             unready_after: config.redis.unready_after,
         };
         let shown = Shown { config, node: &settings.node, gate: gate.clone(), verifier: verifier.clone() };
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
         let operator = Operator::serve(admin_port, admin, &shown, lane.write_timeout, limit_metrics.clone())?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, orders, census, producers, carrier, registry } =
-            broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
-        let (admission, keeping) = limits::admission(config, gate.clone(), registry, &limit_metrics);
+        let Built { broker, routes, orders, census, producers, carrier, registry, presence } =
+            built::broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
+        let (admission, keeping) = limits::admission(config, gate.clone(), registry, presence, &limit_metrics);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
             demo.push(tell_connections(settings.node.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
@@ -171,8 +168,8 @@ impl App {
             auth: http::auth(verifier.clone(), &cors),
             connection: Arc::new(settings),
             admission,
-            on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
-            on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            on_direct,
+            on_hyper,
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             limits: Limits {
@@ -237,7 +234,7 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
-        if let Some((leases, releases)) = self.keeping {
+        for (leases, releases) in self.keeping {
             tasks.spawn(keep(leases, releases, stop_broker.clone()));
         }
         let mut begun = self.told.begun.subscribe();
@@ -266,7 +263,7 @@ impl App {
         };
         tracing::info!(signal, grace = %humantime::format_duration(self.drain.grace), "stopping");
         let deadline = Instant::now() + self.drain.deadline;
-        self.lifecycle.drain(&self.metrics);
+        self.lifecycle.drain(&self.metrics, self.drain.deadline);
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
             self.stop_demo.cancel();
@@ -293,51 +290,6 @@ impl App {
         self.operator.end().await;
         Ok(())
     }
-}
-
-/// What carries the node's events, and what depends on which that is.
-struct Built {
-    broker: Arc<dyn Broker>,
-    /// Those for publishing, which only a node alone serves itself.
-    routes: Router,
-    orders: Arc<dyn Orders>,
-    census: Arc<dyn Census>,
-    /// The same as for `routes`.
-    producers: Option<Producers>,
-    /// For the demo.
-    carrier: Carrier,
-    /// Of users' leases, where the nodes have one together.
-    registry: Option<(Registry, Releases)>,
-}
-
-async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) -> Result<Built, AppError> {
-    let metrics = BrokerMetrics::new();
-    if config.is_on_redis() {
-        let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
-        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(limits::past(config));
-        let broker = broker.with_rest(config.lanes.rest);
-        let carrier = Carrier::Redis(Box::new(config.redis.clone()));
-        let orders = Arc::new(Publisher::connect(&config.redis).await.map_err(AppError::Orders)?);
-        let (registry, routes) = (Some(broker.registry(config.limits.user_lease)), Router::new());
-        let census = orders.clone();
-        return Ok(Built { broker: Arc::new(broker), routes, orders, census, producers: None, carrier, registry });
-    }
-    metrics.up.set(1.0);
-    let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
-    let broker = Arc::new(MemoryBroker::new(limits));
-    let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    let seams =
-        Seams { publish: publish.clone(), bare: broker.clone(), channels: broker.clone(), cancel: broker.clone() };
-    // It was checked with the settings.
-    let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
-    let routes =
-        publisher::http::router(publish, broker.clone(), broker.clone(), broker.clone(), limits::publish(config));
-    let routes =
-        routes.merge(publisher::http::node_routes(broker.clone(), broker.clone(), needs_key, limits::publish(config)));
-    let routes = routes.merge(producers.router(config.limits.max_url));
-    let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
-    let (orders, census, carrier) = (broker.clone(), broker.clone(), Carrier::Memory(broker.clone()));
-    Ok(Built { broker, routes, orders, census, producers: Some(producers), carrier, registry: None })
 }
 
 fn listen(address: &str, flag: &'static str) -> Result<TcpListener, AppError> {

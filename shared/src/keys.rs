@@ -144,6 +144,12 @@ impl Keys {
         format!("{}.revoked", self.prefix)
     }
 
+    /// The users who are online, of those whose presence is told in this partition: `sse.leaving`, `sse.{7}.leaving`.
+    #[must_use]
+    pub fn leaving(&self, partition: u16) -> String {
+        self.internal(partition, "leaving")
+    }
+
     /// The hash of nodes that are there: `sse.nodes`. See [`census`](crate::census).
     #[must_use]
     pub fn nodes(&self) -> String {
@@ -217,6 +223,7 @@ mod tests {
         assert_eq!(keys.control(), "sse.control");
         assert_eq!((keys.nodes(), keys.questions()), ("sse.nodes".to_owned(), "sse.questions".to_owned()));
         assert_eq!(keys.answers("00ff"), "sse.answers:00ff");
+        assert_eq!(keys.leaving(0), "sse.leaving");
     }
 
     #[test]

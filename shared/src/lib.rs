@@ -17,6 +17,7 @@
 //! | [`auth`] | tokens and the operator key: who may read and publish what |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
+//! | [`metrics`], [`process`] | how a metric is declared; what the system knows of this process |
 //! | [`signals`], [`reload`] | when a process is to end, or to read again what it can |
 //!
 //! Only [`redis`] and [`net`] open sockets, and only when asked to.
@@ -31,9 +32,11 @@ pub mod envelope;
 pub mod event;
 pub mod event_stream;
 pub mod keys;
+pub mod metrics;
 pub mod net;
 pub mod order;
 pub mod position;
+pub mod process;
 pub mod redis;
 pub mod reload;
 pub mod signals;

@@ -81,6 +81,7 @@ impl Operator {
             max_sockets: usize::MAX,
             direct: None,
             tls: None,
+            peers: None,
         };
         let (connections, stop) = (operator.connections.clone(), operator.stop.clone());
         let serving = async move {

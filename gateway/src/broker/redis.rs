@@ -194,6 +194,7 @@ impl RedisBroker {
     /// A session is established.
     fn is_back(&self, telling: &mut Telling) {
         self.metrics.up.set(1.0);
+        self.metrics.sessions.increment(1);
         if let Some(after) = telling.established(Instant::now()) {
             tracing::info!(address = self.client.address(), ?after, "Redis is back");
         }

@@ -14,12 +14,13 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::http::{method_not_allowed, not_found};
 use serde::Serialize;
+use shared::process;
 use tokio::time::Instant;
 
 use super::operator::{OperatorAccess, only_operators};
 use super::status;
 use crate::hub::{Health, Hub};
-use crate::metrics::NodeMetrics;
+use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
 use crate::status::Feed;
 
@@ -36,6 +37,8 @@ pub struct Admin {
     pub prometheus: PrometheusHandle,
     /// Gauges that are set when asked for.
     pub metrics: Arc<NodeMetrics>,
+    /// Of each lane; what was written is put into the counters when asked for.
+    pub connections: [Arc<ConnectionMetrics>; 2],
     /// How long the broker may be away before the node is not ready. A load balancer without ready nodes answers 503,
     /// which ends every `EventSource` for good.
     pub unready_after: Duration,
@@ -105,7 +108,10 @@ impl Admin {
         if let Some(age) = self.hub.barrier_age(Instant::now()) {
             self.metrics.probe_age.set(age.as_secs_f64());
         }
-        self.prometheus.render()
+        self.connections.iter().for_each(|connections| connections.flush());
+        let mut text = self.prometheus.render();
+        process::render(&mut text);
+        text
     }
 
     /// `ready`, or the reason that `/readyz` gives.

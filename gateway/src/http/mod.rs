@@ -29,7 +29,7 @@ use publisher::http::{method_not_allowed, not_found, url_limit};
 use publisher::orders::Orders;
 use shared::auth::Verifier;
 
-pub use self::admission::Admission;
+pub use self::admission::{AddressRate, Admission};
 pub use self::auth::auth;
 pub use self::connects::Connects;
 pub use self::operator::OperatorAccess;

@@ -319,13 +319,16 @@ impl Hub {
     fn trim(&self, now: Instant) {
         self.may_tell.store(true, Ordering::Relaxed);
         let locals = self.lock().all();
+        let (mut events, mut bytes) = (0, 0);
         for local in locals {
             let mut state = local.lock();
             state.log.trim(now, &self.settings.log);
+            (events, bytes) = (events + state.log.len(), bytes + state.log.bytes());
             if let Some(replays) = &mut state.replays {
                 replays.trim(now);
             }
         }
+        self.metrics.logs(events, bytes);
     }
 
     fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {

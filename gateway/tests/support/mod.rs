@@ -5,7 +5,7 @@ mod raw;
 mod service;
 mod stream;
 
-pub use gateway::{Exit, Gateway, Lane};
+pub use gateway::{Builder, Exit, Gateway, Lane};
 pub use raw::Raw;
 pub use service::Service;
 pub use stream::Stream;

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod cut;
+mod doctor;
 mod event;
 mod listen;
 mod output;
@@ -9,6 +10,7 @@ mod pipe;
 mod publish;
 mod relay;
 mod serve;
+mod url;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,7 @@ enum Command {
     Pipe(pipe::Args),
     Cancel(cancel::Args),
     Listen(listen::Args),
+    Doctor(doctor::Args),
     Serve(serve::Args),
     Relay(relay::Args),
 }
@@ -122,6 +125,7 @@ impl Args {
             Command::Pipe(args) => block_on(args.run()),
             Command::Cancel(args) => block_on(args.run()),
             Command::Listen(args) => block_on(args.run()),
+            Command::Doctor(args) => block_on(args.run()),
             Command::Serve(args) => args.run(),
             Command::Relay(args) => args.run(),
         }

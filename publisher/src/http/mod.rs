@@ -15,6 +15,7 @@ mod check;
 mod cors;
 mod fields;
 mod history;
+mod keyed;
 mod members;
 mod notify;
 mod orders;
@@ -38,9 +39,11 @@ use http::StatusCode;
 pub use self::body::{has_media_type, read as read_body};
 pub(crate) use self::check::channel;
 pub use self::cors::{AllowedOrigin, Cors, OriginError};
+pub use self::keyed::{KeyedRate, Over};
 pub use self::members::Members;
 use self::problem::Problem;
-pub use self::rate::tell_client;
+pub use self::rate::{Key, tell_client};
+pub use self::room::{Room, RoomPlace};
 use self::service::Service;
 use crate::census::Census;
 use crate::metrics::{CancelMetrics, Metrics};
@@ -144,7 +147,7 @@ pub fn router(
         .merge(held)
         .merge(cancelling)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(room::Room::new(limits), room::wait_for_room))
+        .layer(from_fn_with_state(room::Rooms::new(limits), room::wait_for_room))
         .layer(from_fn_with_state(limits.max_url, url_limit))
 }
 

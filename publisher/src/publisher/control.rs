@@ -127,7 +127,7 @@ impl Reader<'_> {
             let mut wait = WAIT;
             if let Some(myself) = &myself {
                 self.beating.beat(self.inner, connection, myself).await?;
-                wait = wait.min(self.beating.due().saturating_duration_since(Instant::now()));
+                wait = wait.min(self.beating.rests(Instant::now()));
             }
             let [heard, renewed, asked] =
                 [self.heard, self.renewed, self.asked].map(|from| from.unwrap_or(Position::ZERO).to_string());

@@ -1,5 +1,7 @@
 //! A node's side of the census, on the connection on which it hears orders: it says that it is there, and answers questions.
 
+use std::time::Duration;
+
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use shared::census::{Answer, FIELD, Question};
@@ -23,9 +25,9 @@ pub(super) struct Beating {
 }
 
 impl Beating {
-    /// When it is due again.
-    pub(super) fn due(&self) -> Instant {
-        self.said.map_or_else(Instant::now, |said| said + BEAT_EVERY)
+    /// How long until it is due again, at `now`.
+    pub(super) fn rests(&self, now: Instant) -> Duration {
+        self.said.map_or(Duration::ZERO, |said| (said + BEAT_EVERY).saturating_duration_since(now))
     }
 
     /// Says it where that is due. A server that refuses it, as by an ACL that is older, ends nothing: orders are heard all the same.
@@ -35,10 +37,11 @@ impl Beating {
         connection: &mut MultiplexedConnection,
         myself: &Myself,
     ) -> Result<(), RedisError> {
-        if Instant::now() < self.due() {
+        let now = Instant::now();
+        if !self.rests(now).is_zero() {
             return Ok(());
         }
-        self.said = Some(Instant::now());
+        self.said = Some(now);
         let Ok(text) = myself.beat.to_json() else { return Ok(()) };
         let Err(error) = say(inner, connection, &myself.incarnation, &text).await else {
             self.told = false;

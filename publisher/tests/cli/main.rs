@@ -3,6 +3,7 @@
 
 mod cancel;
 mod demo;
+mod doctor;
 mod drain;
 mod history;
 mod listen;

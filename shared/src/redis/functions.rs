@@ -25,6 +25,8 @@ const CLOCK: &str = "sse_clock";
 const CANCEL: &str = "sse_cancel";
 const LEASE: &str = "sse_lease";
 const NODES: &str = "sse_nodes";
+const PRESENCE: &str = "sse_presence";
+const ABSENT: &str = "sse_absent";
 
 /// Line of the text that says its version.
 const VERSION_LINE: &str = "-- version ";
@@ -172,8 +174,25 @@ impl Functions {
     #[must_use]
     pub fn lease(&self, key: &str, time: Duration, limit: Option<usize>, leases: &[String]) -> Cmd {
         let mut cmd = self.call(LEASE, key);
-        cmd.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        cmd.arg(milliseconds(time));
         cmd.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(leases);
+        cmd
+    }
+
+    /// Takes or renews leases of the user whose presence is told on the channel whose name in Redis is `key`, for `time`; zero gives them
+    /// back. Who has none for `grace` is offline. Answered by a [`LeaseReply`].
+    #[must_use]
+    pub fn presence(&self, key: &str, time: Duration, grace: Duration, leases: &[String]) -> Cmd {
+        let mut cmd = self.call(PRESENCE, key);
+        cmd.arg(milliseconds(time)).arg(milliseconds(grace)).arg(leases);
+        cmd
+    }
+
+    /// Looks at up to `limit` (1 to 1,000) of those who may be offline, in the sorted set `key`; answered by how many there were.
+    #[must_use]
+    pub fn absent(&self, key: &str, grace: Duration, limit: u32) -> Cmd {
+        let mut cmd = self.call(ABSENT, key);
+        cmd.arg(milliseconds(grace)).arg(limit);
         cmd
     }
 
@@ -182,7 +201,7 @@ impl Functions {
     #[must_use]
     pub fn beat(&self, key: &str, time: Duration, incarnation: &str, text: &str) -> Cmd {
         let mut cmd = self.call(NODES, key);
-        cmd.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).arg(incarnation).arg(text);
+        cmd.arg(milliseconds(time)).arg(incarnation).arg(text);
         cmd
     }
 
@@ -223,6 +242,10 @@ pub fn is_missing(error: &RedisError) -> bool {
 /// The text as a script: a shebang that names a library is refused there.
 fn script() -> &'static str {
     TEXT.split_once('\n').map_or("", |(_, script)| script)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn library_version(connection: &mut MultiplexedConnection) -> Result<Option<u64>, RedisError> {
@@ -336,6 +359,15 @@ mod tests {
         );
         let lease = Functions(Mode::Library).lease("sse.user:a", Duration::from_secs(2), Some(3), &["n/0".to_owned()]);
         assert_eq!(packed(lease), "*7 $5 FCALL $9 sse_lease $1 1 $10 sse.user:a $4 2000 $1 3 $3 n/0 ");
+        let presence = Functions(Mode::Library).presence(
+            "sse:presence:a",
+            Duration::from_secs(2),
+            Duration::from_secs(1),
+            &["n/0".to_owned()],
+        );
+        assert_eq!(packed(presence), "*7 $5 FCALL $12 sse_presence $1 1 $14 sse:presence:a $4 2000 $4 1000 $3 n/0 ");
+        let absent = Functions(Mode::Library).absent("sse.leaving", Duration::from_secs(1), 7);
+        assert_eq!(packed(absent), "*6 $5 FCALL $10 sse_absent $1 1 $11 sse.leaving $4 1000 $1 7 ");
         let beat = Functions(Mode::Library).beat("sse.nodes", Duration::from_secs(10), "9a", "{}");
         assert_eq!(packed(beat), "*7 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes $5 10000 $2 9a $2 {} ");
         assert_eq!(packed(Functions(Mode::Library).nodes("sse.nodes")), "*4 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes ");

@@ -16,6 +16,7 @@ mod nodes;
 mod once;
 mod partitions;
 mod payloads;
+mod presence;
 mod publish;
 mod refused;
 mod support;
