@@ -5,8 +5,11 @@ import assert from 'node:assert/strict';
 // A stream that the page itself ended, by close() or by going away.
 const OWN = complaint => complaint.stream && complaint.text === 'net::ERR_ABORTED';
 
-// What nginx does to an open stream when the node behind it is killed, and to one that it was just opening.
-const KILLED = ['net::ERR_INCOMPLETE_CHUNKED_ENCODING', 'net::ERR_EMPTY_RESPONSE'];
+// What nginx does to an open stream when the node behind it is killed, and to one that it was just opening; and what the
+// system does to one of the node itself.
+const KILLED = [
+  'net::ERR_INCOMPLETE_CHUNKED_ENCODING', 'net::ERR_EMPTY_RESPONSE', 'net::ERR_CONNECTION_RESET', 'net::ERR_CONNECTION_REFUSED',
+];
 const CUT = complaint => complaint.stream && KILLED.some(error => complaint.text.endsWith(error));
 
 export class Complaints {
@@ -22,7 +25,7 @@ export class Complaints {
 
   #add(text, url) {
     const { pathname } = URL.canParse(url) ? new URL(url) : {};
-    this.all.push({ text, url, stream: pathname === '/events' || pathname === '/api/sse/connect' });
+    this.all.push({ text, url, stream: ['/events', '/api/sse/connect', '/status'].includes(pathname) });
   }
 
   /** Nothing but what the page did itself and, where nodes were `killed`, that its streams were cut. */

@@ -2,49 +2,18 @@
 // all are in target/browser/screenshots.
 
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
-import { relative } from 'node:path';
 import { lively } from '../harness/lively.mjs';
+import { readable } from '../harness/looks.mjs';
 import { PAGES, address, text } from '../harness/pages.mjs';
-import { ROOT } from '../harness/processes.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { gateway } from '../harness/servers.mjs';
-import { PICTURES, axe } from '../harness/tools.mjs';
 import { eventually } from '../harness/wait.mjs';
-
-const DESK = { width: 1280, height: 800 };
-const PHONE = { width: 390, height: 844 };
-const LOOKS = [
-  ['light', DESK, 'light'], ['dark', DESK, 'dark'], ['phone', PHONE, 'light'], ['phone-dark', PHONE, 'dark'],
-];
-
-mkdirSync(PICTURES, { recursive: true });
-process.once('exit', () => console.log(`pictures of the pages: ${relative(ROOT, PICTURES)}`));
-
-/** Violations of WCAG 2 A and AA that axe finds, as it would say them. */
-async function violations(page) {
-  if (!await page.evaluate(() => 'axe' in globalThis)) await page.evaluate(axe);
-  const found = await page.evaluate(() => globalThis.axe.run(document, {
-    runOnly: ['wcag2a', 'wcag2aa'], resultTypes: ['violations'], preload: false,
-  }));
-  const say = id => ({ target, failureSummary }) => `${id} ${target.join(' ')}: ${failureSummary}`;
-  return found.violations.flatMap(({ id, nodes }) => nodes.map(say(id)));
-}
 
 for (const name of PAGES) {
   scenario(`every page: ${name} is readable in light and dark, at a desk and on a phone`, async desk => {
     const { url } = await gateway();
     const page = await lively(desk, url, name);
-    for (const [look, viewport, colorScheme] of LOOKS) {
-      await page.setViewportSize(viewport);
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      await page.evaluate(() => scrollTo(0, 0));
-      await page.mouse.move(1, 1);
-      await page.screenshot({ path: `${PICTURES}/${name}-${look}.png` });
-      assert.deepEqual(await violations(page), [], look);
-      const width = await page.evaluate(() => document.scrollingElement.scrollWidth);
-      assert.ok(width <= viewport.width, `${look}: ${width} px wide`);
-    }
+    await readable(page, name);
     page.complaints.check();
   });
 }

@@ -12,6 +12,7 @@ use axum::Router;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use publisher::census::Census;
 use publisher::orders::Orders;
 use publisher::producers::{LAST_WORDS, Producers};
 use shared::auth::{self, Verifier};
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use self::built::Built;
 pub use self::error::AppError;
+use self::operator::{Operator, Shown};
 use crate::broker::leases::Leases;
 use crate::broker::redis::ConnectError;
 use crate::broker::redis::leases::{Releases, keep};
@@ -34,7 +36,7 @@ use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Passes};
 use crate::demo::tell_connections;
-use crate::http::admin::{self, Admin};
+use crate::http::admin::Admin;
 use crate::http::{self, Cors, Limits, Node, Told, Word};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
@@ -44,9 +46,7 @@ use crate::shutdown::{DrainSettings, Lifecycle};
 
 mod built;
 mod limits;
-
-/// How often the recorder empties its histograms' buffers.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+mod operator;
 
 /// How long a node that starts waits until it knows which tokens were revoked.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -58,6 +58,7 @@ pub struct App {
     router: Router,
     verifier: Arc<Verifier>,
     orders: Arc<dyn Orders>,
+    census: Arc<dyn Census>,
     told: Arc<Told>,
     hub: Arc<Hub>,
     interest: InterestQueue,
@@ -73,6 +74,7 @@ pub struct App {
     metrics: Arc<NodeMetrics>,
     lane: LaneSettings,
     drain: DrainSettings,
+    operator: Operator,
     /// What SIGHUP has read again.
     reload: Reload,
 }
@@ -97,9 +99,9 @@ impl App {
             // A name that was loopback when the settings were checked, and is not any more.
             return Err(AppError::Address(format!("{} is not loopback, and --insecure was not said", config.listen)));
         }
-        let admin = listen(&config.admin_listen, "--admin-listen")?;
-
-        let admin_address = admin.local_addr().map_err(|source| AppError::System { what: "serve a port", source })?;
+        let admin_port = listen(&config.admin_listen, "--admin-listen")?;
+        let admin_address =
+            admin_port.local_addr().map_err(|source| AppError::System { what: "serve a port", source })?;
 
         let settings = connection_settings(config);
         let keys =
@@ -126,20 +128,21 @@ impl App {
             tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
             peers: limits::peers(config, &limit_metrics),
         };
-        let admin_router = admin::router(Arc::new(Admin {
+        let gate = Gate::new(config.limits.max_connections);
+        let admin = Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
-            prometheus: prometheus.clone(),
+            prometheus,
             metrics: metrics.clone(),
             connections: [on_direct.clone(), on_hyper.clone()],
             unready_after: config.redis.unready_after,
-        }));
+        };
+        let shown = Shown { config, node: &settings.node, gate: gate.clone(), verifier: verifier.clone() };
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
-        serve_admin(admin, admin_router, prometheus, lane.write_timeout, limit_metrics.clone())?;
+        let operator = Operator::serve(admin_port, admin, &shown, lane.write_timeout, limit_metrics.clone())?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, orders, producers, carrier, registry, presence } =
+        let Built { broker, routes, orders, census, producers, carrier, registry, presence } =
             built::broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
-        let gate = Gate::new(config.limits.max_connections);
         let (admission, keeping) = limits::admission(config, gate.clone(), registry, presence, &limit_metrics);
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
@@ -187,6 +190,7 @@ impl App {
             router,
             verifier,
             orders,
+            census,
             told: Arc::new(told),
             hub,
             interest,
@@ -199,6 +203,7 @@ impl App {
             metrics,
             lane,
             drain,
+            operator,
             reload,
         })
     }
@@ -233,12 +238,13 @@ impl App {
             tasks.spawn(keep(leases, releases, stop_broker.clone()));
         }
         let mut begun = self.told.begun.subscribe();
-        tasks.spawn(self.orders.hear(self.told, stop_broker.clone()));
+        tasks.spawn(self.orders.hear(self.told.clone(), stop_broker.clone()));
         if self.verifier.is_set() && tokio::time::timeout(KNOWN_WITHIN, begun.wait_for(|begun| *begun)).await.is_err() {
             tracing::warn!("which tokens were revoked is not known yet, and tokens are taken all the same");
         }
         // Until the process ends, and nobody waits for them.
         let mut rereading = JoinSet::new();
+        rereading.spawn(self.operator.ask(self.census, self.told));
         rereading.spawn(self.reload.run(hangups));
         rereading.extend(self.lane.tls.iter().map(|port| watch(port.tls.clone())));
         rereading.spawn(auth::watch(self.verifier));
@@ -281,38 +287,9 @@ impl App {
             },
             signal = signals.next() => tracing::warn!(signal, open = connections.len(), "stopped at once by a second signal"),
         }
+        self.operator.end().await;
         Ok(())
     }
-}
-
-/// Serves the operator port on a thread of its own, until the process ends.
-fn serve_admin(
-    listener: TcpListener,
-    router: Router,
-    prometheus: PrometheusHandle,
-    write_timeout: Duration,
-    metrics: Arc<LimitMetrics>,
-) -> Result<(), AppError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| AppError::System { what: "start the operator port", source })?;
-    let serve = async move {
-        let upkeep = async {
-            loop {
-                tokio::time::sleep(UPKEEP_INTERVAL).await;
-                prometheus.run_upkeep();
-            }
-        };
-        let heads = Heads::new(metrics);
-        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None, peers: None };
-        let serve = async {
-            if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
-                tracing::error!(%error, "the operator port is not served");
-            }
-        };
-        tokio::join!(serve, upkeep);
-    };
-    let thread = std::thread::Builder::new().name("operator".to_owned()).spawn(move || runtime.block_on(serve));
-    thread.map(drop).map_err(|source| AppError::System { what: "start the operator port", source })
 }
 
 fn listen(address: &str, flag: &'static str) -> Result<TcpListener, AppError> {

@@ -79,7 +79,7 @@ pub fn greeting(config: &Config, public: SocketAddr, admin: SocketAddr) -> Strin
         "sse-gateway {version}: {broker}\n\
          {page}  listen    curl -N '{scheme}://{public}/events?channel=user:42'\n  \
          publish   {publish}\n  \
-         operate   http://{admin}/metrics (and /livez, /readyz)"
+         operate   http://{admin}/ (and /metrics, /livez, /readyz)"
     )
 }
 
@@ -118,7 +118,7 @@ mod tests {
   listen    curl -N 'http://127.0.0.1:8080/events?channel=user:42'
   publish   curl 'http://127.0.0.1:8080/publish' -H 'Content-Type: application/json' \
               -d '{{"channel":"user:42","event":"notification","data":{{"message":"hi"}}}}'
-  operate   http://127.0.0.1:9090/metrics (and /livez, /readyz)"#
+  operate   http://127.0.0.1:9090/ (and /metrics, /livez, /readyz)"#
             )
         );
         assert!(!greet(&Config::default(), "192.0.2.1:8080").contains("  open "), "the demo page is for loopback");
@@ -135,7 +135,7 @@ mod tests {
                 "sse-gateway {version}: a node on Redis at redis://127.0.0.1:6399
   listen    curl -N 'http://127.0.0.1:8080/events?channel=user:42'
   publish   redis-cli -u redis://127.0.0.1:6399 PUBLISH sse:user:42 hi
-  operate   http://127.0.0.1:9090/metrics (and /livez, /readyz)"
+  operate   http://127.0.0.1:9090/ (and /metrics, /livez, /readyz)"
             )
         );
         let asked_for = Config { demo: Some(true), ..config };

@@ -33,6 +33,7 @@ mod reload;
 mod resume;
 mod slow;
 mod start;
+mod status;
 mod stop;
 mod streams;
 mod support;

@@ -1,4 +1,4 @@
-//! The operator port: liveness, readiness, metrics.
+//! The operator port: liveness, readiness, metrics. `status.rs` has its page.
 
 use std::collections::BTreeSet;
 
@@ -122,11 +122,11 @@ async fn no_label_names_a_channel_or_a_user() {
 #[tokio::test]
 async fn each_port_has_its_own_routes() {
     let gateway = Gateway::start().await;
-    for path in ["/metrics", "/livez", "/readyz"] {
+    for path in ["/metrics", "/livez", "/readyz", "/status", "/status.js"] {
         let response = gateway.client.get(gateway.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 404, "{path} on the public port");
     }
-    for path in ["/events?channel=a", "/", "/publish", "/nothing"] {
+    for path in ["/events?channel=a", "/demo/style.css", "/publish", "/nothing"] {
         let response = gateway.admin(path).await;
         assert_eq!(response.status(), 404, "{path} on the operator port");
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use publisher::census::Census;
 use publisher::orders::Orders;
 use publisher::producers::{Producers, Seams};
 use publisher::{Configured, Publish, Publisher};
@@ -23,6 +24,7 @@ pub(super) struct Built {
     /// Those for publishing, which only a node alone serves itself.
     pub(super) routes: Router,
     pub(super) orders: Arc<dyn Orders>,
+    pub(super) census: Arc<dyn Census>,
     /// The same as for `routes`.
     pub(super) producers: Option<Producers>,
     /// For the demo.
@@ -43,8 +45,9 @@ pub(super) async fn broker(config: &Config, node: &str, shows_demo: bool, needs_
         let orders = Arc::new(Publisher::connect(&config.redis).await.map_err(AppError::Orders)?);
         let (lease, grace) = (config.limits.user_lease, config.presence.offline_after);
         let presence = config.presence.enabled.then(|| broker.presence(lease, grace));
-        let (registry, routes) = (Some(broker.registry(lease)), Router::new());
-        return Ok(Built { broker: Arc::new(broker), routes, orders, producers: None, carrier, registry, presence });
+        let (census, registry, routes) = (orders.clone(), Some(broker.registry(lease)), Router::new());
+        let broker = Arc::new(broker);
+        return Ok(Built { broker, routes, orders, census, producers: None, carrier, registry, presence });
     }
     metrics.up.set(1.0);
     let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
@@ -60,6 +63,7 @@ pub(super) async fn broker(config: &Config, node: &str, shows_demo: bool, needs_
         routes.merge(publisher::http::node_routes(broker.clone(), broker.clone(), needs_key, limits::publish(config)));
     let routes = routes.merge(producers.router(config.limits.max_url));
     let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
-    let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));
-    Ok(Built { broker, routes, orders, producers: Some(producers), carrier, registry: None, presence: None })
+    let (orders, census, carrier) = (broker.clone(), broker.clone(), Carrier::Memory(broker.clone()));
+    let producers = Some(producers);
+    Ok(Built { broker, routes, orders, census, producers, carrier, registry: None, presence: None })
 }

@@ -14,6 +14,7 @@ use crate::connection::{Addresses, Gate};
 use crate::http::{AddressRate, Admission, Connects};
 use crate::lane::Peers;
 use crate::metrics::LimitMetrics;
+use crate::status::MAX_WATCHERS;
 
 /// Streams of one address of the internet where nothing else is said: one alone cannot take a hundredth of the places, and
 /// few networks behind one address have more. Others are not counted then, or a proxy that nobody has named as one would be
@@ -31,8 +32,8 @@ const TICKETS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 
 /// Open files of each event loop.
 const FILES_OF_LOOP: u64 = 2;
-/// Open files for the operator port, logs and the runtime.
-const FILES_OF_NODE: u64 = 64;
+/// Open files for the operator port and those who watch its status page, logs and the runtime.
+const FILES_OF_NODE: u64 = 64 + MAX_WATCHERS as u64;
 
 /// Open files that are kept, whatever the clients do: an answer under way has a socket to its upstream.
 pub(super) fn reserved_files(config: &Config) -> u64 {
@@ -141,8 +142,8 @@ mod tests {
         let mut config = Config::default();
         config.lanes.loops = Some(2);
         config.chat.max_answers = 100;
-        assert_eq!(reserved_files(&config), 68);
+        assert_eq!(reserved_files(&config), 100);
         config.chat.upstream = Some("http://127.0.0.1:1/v1".to_owned());
-        assert_eq!(reserved_files(&config), 168);
+        assert_eq!(reserved_files(&config), 200);
     }
 }

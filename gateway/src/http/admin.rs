@@ -1,5 +1,5 @@
-//! The operator port: liveness, readiness, metrics. Served by a thread of its own, so that it answers when the node is busy,
-//! and until the process ends.
+//! The operator port: liveness, readiness, metrics, and the [status page](super::status). Served by a thread of its own, so that it
+//! answers when the node is busy, and until the process ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -16,9 +17,12 @@ use serde::Serialize;
 use shared::process;
 use tokio::time::Instant;
 
+use super::operator::{OperatorAccess, only_operators};
+use super::status;
 use crate::hub::{Health, Hub};
 use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
+use crate::status::Feed;
 
 /// A node that has not heard itself for so long, in a session, is deaf: six of the broker's intervals.
 const DEAF_AFTER: Duration = Duration::from_secs(30);
@@ -41,8 +45,7 @@ pub struct Admin {
 }
 
 /// Why a node is not ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NotReady {
     /// It has not heard itself yet.
     Starting,
@@ -54,41 +57,69 @@ enum NotReady {
     BrokerAway,
 }
 
+impl NotReady {
+    /// The word that `/readyz` has for it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Draining => "draining",
+            Self::Deaf => "deaf",
+            Self::BrokerAway => "broker_away",
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<NotReady>,
+    reason: Option<&'static str>,
 }
 
-/// `/livez`, `/readyz`, `/metrics`.
-pub fn router(admin: Arc<Admin>) -> Router {
+/// `/livez`, `/readyz`, `/metrics` for everybody; the status page, which lives on `feed`, for whom `access` lets in.
+pub fn router(admin: Arc<Admin>, feed: Arc<Feed>, access: OperatorAccess) -> Router {
+    let status = status::router(feed)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::new(access), only_operators));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
         .with_state(admin)
+        .merge(status)
+        .fallback(not_found)
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let reason = admin.not_ready();
+    let reason = admin.not_ready().map(NotReady::as_str);
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready: reason.is_none(), reason })).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    if let Some(age) = admin.hub.barrier_age(Instant::now()) {
-        admin.metrics.probe_age.set(age.as_secs_f64());
-    }
-    admin.connections.iter().for_each(|connections| connections.flush());
-    let mut text = admin.prometheus.render();
-    process::render(&mut text);
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.render()).into_response()
 }
 
 impl Admin {
+    /// The metrics as of now, in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        if let Some(age) = self.hub.barrier_age(Instant::now()) {
+            self.metrics.probe_age.set(age.as_secs_f64());
+        }
+        self.connections.iter().for_each(|connections| connections.flush());
+        let mut text = self.prometheus.render();
+        process::render(&mut text);
+        text
+    }
+
+    /// `ready`, or the reason that `/readyz` gives.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        self.not_ready().map_or("ready", NotReady::as_str)
+    }
+
     fn not_ready(&self) -> Option<NotReady> {
         if self.lifecycle.is_draining() {
             return Some(NotReady::Draining);

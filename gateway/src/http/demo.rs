@@ -1,9 +1,5 @@
-//! The demo pages: plain files, in the program itself. `/` and `/demo/<file>`, for a node that shows them.
-//!
-//! They are read again with each visit (`no-cache`), by their `ETag` where nothing changed. They have no script or style
-//! in their text and load nothing from elsewhere, and browsers are told to hold them to that.
+//! The demo pages: plain [files](super::files) in the program itself. `/` and `/demo/<file>`, for a node that shows them.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,46 +7,14 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
-};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::HeaderMap;
 use publisher::http::not_found;
 
 use super::Node;
-
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-
-/// What a page may load, and who may show it in a frame. `data:` is for icons.
-const POLICY: &str =
-    "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
-/// What every file comes with.
-const HEADERS: [(HeaderName, &str); 6] = [
-    (CONTENT_SECURITY_POLICY, POLICY),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // What `frame-ancestors` says, for browsers that do not know it.
-    (X_FRAME_OPTIONS, "DENY"),
-    // No page that opened this one can reach into it, and none that it opens.
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (REFERRER_POLICY, "no-referrer"),
-    (CACHE_CONTROL, "no-cache"),
-];
+use super::files::{CSS, File, HTML, SCRIPT, file};
 
 /// The page at `/`.
 const INDEX: &str = "index.html";
-
-struct File {
-    name: &'static str,
-    media_type: &'static str,
-    text: &'static str,
-}
-
-const fn file(name: &'static str, media_type: &'static str, text: &'static str) -> File {
-    File { name, media_type, text }
-}
 
 /// All of them; a test compares this with the folder.
 static FILES: &[File] = &[
@@ -91,24 +55,7 @@ async fn by_name(path: Result<Path<String>, PathRejection>, headers: HeaderMap) 
 
 async fn serve(name: &str, headers: &HeaderMap) -> Response {
     let Some(file) = FILES.iter().find(|file| file.name == name) else { return not_found().await.into_response() };
-    let tag = tag(file.text);
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    if known.into_iter().any(|known| matches(known, &tag)) {
-        return (StatusCode::NOT_MODIFIED, HEADERS, [(ETAG, tag)]).into_response();
-    }
-    (HEADERS, [(ETAG, tag), (CONTENT_TYPE, file.media_type.to_owned())], file.text).into_response()
-}
-
-/// Of the content alone, so that all nodes of one build say the same.
-fn tag(text: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    format!("\"{:016x}\"", hasher.finish())
-}
-
-/// Whether `If-None-Match` names this tag. A proxy that compressed an answer has made it a weak one (`W/`).
-fn matches(known: &str, tag: &str) -> bool {
-    known.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+    file.serve(headers)
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ mod auth;
 mod connects;
 mod demo;
 mod events;
+mod files;
+mod operator;
 pub(crate) mod params;
+mod status;
 mod tickets;
 mod told;
 
@@ -29,6 +32,7 @@ use shared::auth::Verifier;
 pub use self::admission::{AddressRate, Admission};
 pub use self::auth::auth;
 pub use self::connects::Connects;
+pub use self::operator::OperatorAccess;
 pub use self::told::{Told, Word};
 use crate::connection::{ConnectionSettings, Passes};
 use crate::hub::Hub;

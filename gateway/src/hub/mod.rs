@@ -5,6 +5,7 @@
 //!
 //! Locks, always taken in this order: table, channel, partition. No waker is called and nothing is awaited under any.
 
+mod busiest;
 mod channel;
 pub mod encoded;
 mod inbox;

@@ -97,15 +97,3 @@ fn no_file_is_long_and_no_page_has_script_or_style_in_its_text() {
         }
     }
 }
-
-#[test]
-fn a_tag_is_known_again_in_any_list() {
-    let tag = tag("a");
-    assert_ne!(tag, super::tag("b"));
-    for known in ["*", &tag, &format!("W/{tag}"), &format!("\"x\", {tag}"), &format!("\"x\",W/{tag} , \"y\"")] {
-        assert!(matches(known, &tag), "{known}");
-    }
-    for other in ["", "\"x\"", tag.trim_matches('"')] {
-        assert!(!matches(other, &tag), "{other}");
-    }
-}
