@@ -8,6 +8,7 @@ mod bad_input;
 mod broker_contract;
 mod catch_up;
 mod channel_settings;
+mod check;
 mod closed_tab;
 mod cluster;
 mod connect;

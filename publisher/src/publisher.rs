@@ -12,6 +12,7 @@
 //! | [`cancel`] | producers are told to stop |
 //! | [`orders`] | nodes are told what to do with streams and tokens; what tickets stand for |
 //! | [`control`] | how a node hears that |
+//! | [`needs`] | which commands all of this takes, for who asks whether a user may |
 //! | [`listening`] | the one connection on which those who wait for that hear of it |
 //!
 //! It decides nothing about channels, and keeps nothing between two calls but connections and those who wait.
@@ -25,6 +26,7 @@ mod library;
 mod line;
 mod links;
 mod listening;
+pub(crate) mod needs;
 mod orders;
 mod pipeline;
 

@@ -13,6 +13,7 @@ pub(crate) mod ended;
 pub(crate) mod hearing;
 pub mod leases;
 mod library;
+pub mod needs;
 mod read;
 mod reader;
 mod rest;

@@ -1,6 +1,7 @@
 //! The command line: what it takes, and what each command does with it. It must not know how an event gets to Redis.
 
 mod cancel;
+mod check;
 mod cut;
 mod event;
 mod listen;
@@ -49,6 +50,8 @@ enum Command {
     Listen(listen::Args),
     Serve(serve::Args),
     Relay(relay::Args),
+    Check(check::Check),
+    Config(check::Show),
 }
 
 /// What every command that needs Redis takes.
@@ -124,6 +127,8 @@ impl Args {
             Command::Listen(args) => block_on(args.run()),
             Command::Serve(args) => args.run(),
             Command::Relay(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Config(args) => args.run(),
         }
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cancel;
+mod check;
 mod demo;
 mod drain;
 mod history;
