@@ -88,6 +88,7 @@ async fn serve(
         // It may wait for Redis.
         _ = signals.next() => return Ok(()),
     };
+    app.tell(config);
     say(&greeting(config, app.public_address()?, app.admin_address()));
     Ok(app.run(signals, hangups).await?)
 }

@@ -27,6 +27,7 @@ mod operator;
 mod redis_acl;
 mod redis_away;
 mod reload;
+mod request_ids;
 mod resume;
 mod slow;
 mod start;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::join::{Part, Reader};
 use super::resume::Resume;
-use super::{ConnectionSettings, NotLive, Parts, Readers, Request, pass};
+use super::{Connection, ConnectionSettings, NotLive, Parts, Readers, Request, pass};
 use crate::broker::Partition;
 use crate::hub::{Hub, Subscription};
 
@@ -27,6 +27,14 @@ pub(super) struct Opening {
     /// By what it is named there.
     pub(super) number: u64,
     pub(super) bytes: Bytes,
+}
+
+impl Connection {
+    /// By what `sse.open` names it; `None` once that was written.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.opening.as_ref().map(|opening| pass::name(opening.number))
+    }
 }
 
 /// The partitions of `subscriptions`, by number, and a reader for each of them; nothing is decided yet.

@@ -22,6 +22,7 @@ mod publish;
 pub mod query;
 mod rate;
 mod raw;
+mod request_id;
 mod room;
 mod service;
 
@@ -40,6 +41,7 @@ pub use self::cors::{AllowedOrigin, Cors, OriginError};
 pub use self::members::Members;
 use self::problem::Problem;
 pub use self::rate::tell_client;
+pub use self::request_id::{MAX_REQUEST_ID, X_REQUEST_ID, name_request};
 use self::service::Service;
 use crate::metrics::{CancelMetrics, Metrics};
 use crate::orders::Orders;

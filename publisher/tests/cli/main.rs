@@ -11,6 +11,7 @@ mod outage;
 mod pipe;
 mod publish;
 mod relay;
+mod request_ids;
 mod serve;
 mod start;
 mod support;
