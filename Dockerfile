@@ -18,7 +18,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 # The same Debian as above: what is built there needs no newer C library than this one has.
 FROM debian:13.6-slim
-# Certificates for Redis over TLS (rediss://).
+# Certificates for Redis over TLS (rediss://): those of today. A version that was pinned is gone from Debian with the next one.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \

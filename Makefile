@@ -17,9 +17,10 @@ test: ## Everything that must pass before a change lands
 	@scripts/browser
 	@$(MAKE) --no-print-directory doc
 
-# What is left out opens no stream (the layers, the brokers below the hub) or has a gateway on each lane anyway.
+# What is left out opens no stream (the layers, the brokers below the hub), asks for names and not for bytes (monitoring), or
+# has a gateway on each lane anyway.
 ON_BOTH_LANES := layers broker_contract catch_up lanes::answers lanes::heads lanes::splitting lanes::pipelining::in_one_segment \
-	lanes::smuggling auth::table auth::keys redis_acl leases tls:: operator::
+	lanes::smuggling auth::table auth::keys redis_acl leases tls:: operator:: monitoring
 .PHONY: test-hyper
 test-hyper: ## The end-to-end tests again, with every gateway on the hyper lane
 	TESTKIT_BUILT=1 SSE_GATEWAY__LANES__DIRECT=false cargo test --workspace --test gateway --locked -- $(addprefix --skip ,$(ON_BOTH_LANES))
@@ -39,8 +40,9 @@ fmt: ## Format the code
 	cargo fmt --all
 
 .PHONY: lint
-lint: ## Check the format and run clippy; a warning is an error
+lint: ## Check the format, what runs it elsewhere (k8s, compose), and run clippy; a warning is an error
 	@k8s/check
+	@scripts/containers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
@@ -53,7 +55,7 @@ run: ## Run one gateway by itself
 	cargo run --release -p gateway
 
 .PHONY: cluster
-cluster: ## Run Redis, two gateways, the publisher and nginx, until Ctrl-C
+cluster: ## Run Redis, two gateways, the publisher, nginx and Prometheus, until Ctrl-C
 	@$(MAKE) --no-print-directory setup
 	cargo build --release --locked -p gateway -p publisher
 	@scripts/cluster

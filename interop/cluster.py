@@ -103,5 +103,5 @@ class Cluster:
         env = {"LISTEN": f"127.0.0.1:{self.front}"}
         for number, (port, admin) in enumerate(self._ports.values(), 1):
             env |= {f"GATEWAY_{number}": f"127.0.0.1:{port}", f"GATEWAY_{number}_ADMIN_PORT": str(admin)}
-        config = ROOT / "config/haproxy/haproxy.cfg"
+        config = ROOT / "config/lb/haproxy.cfg"
         await self.processes.start("haproxy", program("haproxy"), "-db", "-f", config, env=env)

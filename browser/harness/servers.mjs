@@ -68,7 +68,7 @@ class Cluster {
     const ports = Object.fromEntries(PORTS.map((name, i) => [name, free[i]]));
     const run = `${folder}/cluster`;
     const upstream = await Upstream.start();
-    const env = { ...GATEWAY, ...PUBLISHER, BIN_DIR, RUN_DIR: run, SSE_PUBLISHER__CHAT__UPSTREAM: upstream.url };
+    const env = { ...GATEWAY, ...PUBLISHER, BIN_DIR, RUN_DIR: run, SSE_PUBLISHER__CHAT__UPSTREAM: upstream.url, PROMETHEUS_PORT: '' };
     for (const [name, port] of Object.entries(ports)) env[`${name}_PORT`] = String(port);
     for (const name of ['redis', 'gateway-1', 'gateway-2', 'publisher', 'nginx']) logs.set(name, `${run}/${name}.log`);
     logs.set('cluster', `${folder}/cluster.log`);

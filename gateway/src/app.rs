@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::orders::Orders;
-use publisher::producers::{LAST_WORDS, Producers, Seams};
-use publisher::{Configured, Publish, Publisher};
+use publisher::producers::{LAST_WORDS, Producers};
 use shared::auth::{self, Verifier};
 use shared::keys::Keys;
 use shared::net::{Tls, max_sockets};
@@ -26,24 +24,25 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::built::Built;
 pub use self::error::AppError;
 use self::telling::End;
 use crate::broker::leases::Leases;
-use crate::broker::memory::{MemoryBroker, MemoryLimits};
-use crate::broker::redis::leases::{Registry, Releases, keep};
-use crate::broker::redis::{ConnectError, RedisBroker};
+use crate::broker::redis::ConnectError;
+use crate::broker::redis::leases::{Releases, keep};
 use crate::broker::{Broker, InterestQueue, Sink};
 use crate::config::{Config, Drain, resolve};
 use crate::connection::{ConnectionSettings, Gate, KeepAliveSettings, Passes};
-use crate::demo::{Carrier, tell_connections};
+use crate::demo::tell_connections;
 use crate::http::admin::{self, Admin};
-use crate::http::{self, Cors, Limits, Node, Told};
+use crate::http::{self, Cors, Limits, Node, Told, Word};
 use crate::hub::log::LogLimits;
 use crate::hub::{Hub, HubSettings, ReplaySettings};
 use crate::lane::{DirectPort, Heads, LaneSettings, TlsPort, bind, serve};
-use crate::metrics::{BrokerMetrics, ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
+use crate::metrics::{ConnectionMetrics, HubMetrics, Lane, LimitMetrics, NodeMetrics};
 use crate::shutdown::{DrainSettings, Lifecycle};
 
+mod built;
 mod limits;
 mod telling;
 
@@ -52,11 +51,6 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a node that starts waits until it knows which tokens were revoked.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
-
-/// Open files of each event loop.
-const FILES_OF_LOOP: u64 = 2;
-/// Open files kept for the operator port, logs and the runtime, whatever the clients do.
-const RESERVED_FILES: u64 = 64;
 
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
@@ -71,8 +65,8 @@ pub struct App {
     hub: Arc<Hub>,
     interest: InterestQueue,
     broker: Arc<dyn Broker>,
-    /// Users' leases, and what of them goes back to Redis.
-    keeping: Option<(Arc<Leases>, Releases)>,
+    /// Users' leases, for limits and for presence, and what of them goes back to Redis.
+    keeping: Vec<(Arc<Leases>, Releases)>,
     /// Those of the embedded broker.
     producers: Option<Producers>,
     /// What the demo's pages show of itself; all of it ends with `stop_demo`.
@@ -116,6 +110,8 @@ impl App {
         let (hub, interest) = Hub::new(keys, hub_settings(config), HubMetrics::new());
         let lifecycle = Arc::new(Lifecycle::default());
         let metrics = Arc::new(NodeMetrics::new());
+        metrics.takes(config.limits.max_connections);
+        let [on_direct, on_hyper] = [Lane::Direct, Lane::Hyper].map(|lane| Arc::new(ConnectionMetrics::new(lane)));
         let limit_metrics = Arc::new(LimitMetrics::new());
         let lane = LaneSettings {
             write_timeout: config.limits.write_timeout,
@@ -124,28 +120,30 @@ impl App {
                 timeout: config.limits.head_timeout,
                 metrics: limit_metrics.clone(),
             },
-            max_sockets: max_sockets(RESERVED_FILES + FILES_OF_LOOP * config.loops() as u64),
+            max_sockets: max_sockets(limits::reserved_files(config)),
             direct: config.lanes.direct.then(|| DirectPort {
                 loops: config.loops(),
                 rest: config.lanes.rest,
                 is_stream: http::is_stream,
             }),
             tls: tls.map(|tls| TlsPort { tls, failed: metrics.tls_failed.clone() }),
+            peers: limits::peers(config, &limit_metrics),
         };
         let admin_router = admin::router(Arc::new(Admin {
             hub: hub.clone(),
             lifecycle: lifecycle.clone(),
             prometheus: prometheus.clone(),
             metrics: metrics.clone(),
+            connections: [on_direct.clone(), on_hyper.clone()],
             unready_after: config.redis.unready_after,
         }));
         // Before the broker, which may wait for Redis: probes are answered meanwhile.
         serve_admin(admin, admin_router, prometheus, lane.write_timeout, limit_metrics.clone())?;
         let shows_demo = config.shows_demo(loopback);
-        let Built { broker, routes, orders, producers, carrier, registry } =
-            broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
+        let Built { broker, routes, orders, producers, carrier, registry, presence } =
+            built::broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
         let gate = Gate::new(config.limits.max_connections);
-        let (admission, keeping) = limits::admission(config, gate.clone(), registry, &limit_metrics);
+        let (admission, keeping) = limits::admission(config, gate.clone(), registry, presence, &limit_metrics);
         let name = settings.node.clone();
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
@@ -156,7 +154,13 @@ impl App {
         let passes = Arc::new(Passes::default());
         let (hub_told, verifier_told) = (hub.clone(), verifier.clone());
         let begun = watch_channel(false).0;
-        let told = Told { hub: hub_told, passes: passes.clone(), verifier: verifier_told, begun };
+        let told = Told {
+            hub: hub_told,
+            passes: passes.clone(),
+            verifier: verifier_told,
+            begun,
+            word: Word::new(&settings.node, gate.clone(), lifecycle.clone()),
+        };
         let node = Node {
             hub: hub.clone(),
             passes,
@@ -165,8 +169,8 @@ impl App {
             auth: http::auth(verifier.clone(), &cors),
             connection: Arc::new(settings),
             admission,
-            on_direct: Arc::new(ConnectionMetrics::new(Lane::Direct)),
-            on_hyper: Arc::new(ConnectionMetrics::new(Lane::Hyper)),
+            on_direct,
+            on_hyper,
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             limits: Limits {
@@ -217,7 +221,7 @@ impl App {
         let sink: Arc<dyn Sink> = self.hub.clone();
         tasks.spawn(self.broker.clone().run(self.interest, sink, stop_broker.clone()));
         tasks.spawn(self.hub.clone().run(self.broker, stop_hub.clone()));
-        if let Some((leases, releases)) = self.keeping {
+        for (leases, releases) in self.keeping {
             tasks.spawn(keep(leases, releases, stop_broker.clone()));
         }
         let mut begun = self.told.begun.subscribe();
@@ -245,7 +249,7 @@ impl App {
         };
         let end = End::begin(&self.node, signal, &self.drain, self.gate.open());
         let deadline = Instant::now() + self.drain.deadline;
-        self.lifecycle.drain(&self.metrics);
+        self.lifecycle.drain(&self.metrics, self.drain.deadline);
         let drained = async {
             tokio::time::sleep(self.drain.grace).await;
             self.stop_demo.cancel();
@@ -271,47 +275,6 @@ impl App {
     }
 }
 
-/// What carries the node's events, and what depends on which that is.
-struct Built {
-    broker: Arc<dyn Broker>,
-    /// Those for publishing, which only a node alone serves itself.
-    routes: Router,
-    orders: Arc<dyn Orders>,
-    /// The same as for `routes`.
-    producers: Option<Producers>,
-    /// For the demo.
-    carrier: Carrier,
-    /// Of users' leases, where the nodes have one together.
-    registry: Option<(Registry, Releases)>,
-}
-
-async fn broker(config: &Config, node: &str, shows_demo: bool, needs_key: bool) -> Result<Built, AppError> {
-    let metrics = BrokerMetrics::new();
-    if config.is_on_redis() {
-        let broker = RedisBroker::connect(&config.redis, node, metrics).await?;
-        let broker = broker.with_check_interval(config.log.check_interval).with_past_limits(limits::past(config));
-        let broker = broker.with_rest(config.lanes.rest);
-        let carrier = Carrier::Redis(Box::new(config.redis.clone()));
-        let orders = Arc::new(Publisher::connect(&config.redis).await.map_err(AppError::Orders)?);
-        let (registry, routes) = (Some(broker.registry(config.limits.user_lease)), Router::new());
-        return Ok(Built { broker: Arc::new(broker), routes, orders, producers: None, carrier, registry });
-    }
-    metrics.up.set(1.0);
-    let limits = MemoryLimits { max_bytes: config.embedded.max_bytes, max_keys: config.embedded.max_keys };
-    let broker = Arc::new(MemoryBroker::new(limits));
-    let publish: Arc<dyn Publish> = Arc::new(Configured::new(broker.clone(), config.channels.clone()));
-    let seams =
-        Seams { publish: publish.clone(), bare: broker.clone(), channels: broker.clone(), cancel: broker.clone() };
-    // It was checked with the settings.
-    let producers = Producers::new(seams, &config.chat, shows_demo).map_err(AppError::Upstream)?;
-    let routes = publisher::http::router(publish, broker.clone(), broker.clone(), limits::publish(config));
-    let routes = routes.merge(publisher::http::order_routes(broker.clone(), needs_key, limits::publish(config)));
-    let routes = routes.merge(producers.router(config.limits.max_url));
-    let routes = routes.layer(from_fn_with_state(Arc::new(limits::proxies(config)), publisher::http::tell_client));
-    let (orders, carrier) = (broker.clone(), Carrier::Memory(broker.clone()));
-    Ok(Built { broker, routes, orders, producers: Some(producers), carrier, registry: None })
-}
-
 /// Serves the operator port on a thread of its own, until the process ends.
 fn serve_admin(
     listener: TcpListener,
@@ -330,7 +293,7 @@ fn serve_admin(
             }
         };
         let heads = Heads::new(metrics);
-        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None };
+        let lane = LaneSettings { write_timeout, heads, max_sockets: usize::MAX, direct: None, tls: None, peers: None };
         let serve = async {
             if let Err(error) = serve(listener, router, lane, TaskTracker::new(), CancellationToken::new()).await {
                 tracing::error!(%error, "the operator port is not served");

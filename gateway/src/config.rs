@@ -15,7 +15,8 @@ use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 use shared::net::{Proxies, TlsSettings};
 use shared::telemetry::check_filter;
 
-pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Replay, Telemetry};
+pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Presence, Replay, Telemetry};
+use crate::broker::redis::leases::TAKE_DEADLINE;
 use crate::http::Cors;
 
 mod sections;
@@ -54,6 +55,8 @@ pub struct Config {
     pub heartbeat_event: Option<String>,
     /// Bounds on connections and requests.
     pub limits: Limits,
+    /// Users who come and go.
+    pub presence: Presence,
     /// How bytes reach sockets.
     pub lanes: Lanes,
     /// The channel logs.
@@ -92,6 +95,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(20),
             heartbeat_event: None,
             limits: Limits::default(),
+            presence: Presence::default(),
             lanes: Lanes::default(),
             log: Log::default(),
             replay: Replay::default(),
@@ -167,7 +171,7 @@ impl Config {
             between(limits.request_timeout, Duration::from_secs(1), Duration::from_secs(600)),
         );
         check("limits.open_timeout", between(limits.open_timeout, Duration::from_millis(100), Duration::from_secs(60)));
-        check("limits.open_timeout", below_request_timeout(limits));
+        check("limits.open_timeout", self.check_opening());
         check("limits.max_lifetime", check_lifetime(limits.max_lifetime));
         check("limits.max_connections", within(limits.max_connections, 1, 10_000_000));
         check(
@@ -187,6 +191,11 @@ impl Config {
         check("limits.max_data", within(limits.max_data, 1, 16 << 20));
         check("limits.max_event_name", within(limits.max_event_name, 1, 4_096));
         check("limits.max_batch", within(limits.max_batch, 1, 100_000));
+        check("presence.enabled", self.check_presence());
+        check(
+            "presence.offline_after",
+            between(self.presence.offline_after, Duration::from_secs(1), Duration::from_secs(3_600)),
+        );
         check("lanes.loops", self.lanes.loops.map_or(Ok(()), |loops| within(loops, 1, MAX_LOOPS)));
         check("lanes.rest", between(self.lanes.rest, Duration::ZERO, MAX_REST));
         check("log.events", within(self.log.events, 1, 1 << 20));
@@ -255,6 +264,13 @@ impl Config {
         resolve(&self.listen).is_ok_and(|address| address.ip().is_loopback())
     }
 
+    fn check_presence(&self) -> Result<(), String> {
+        if self.presence.enabled && !self.is_on_redis() {
+            return Err("users who come and go are told of through Redis: set redis.url".to_owned());
+        }
+        Ok(())
+    }
+
     fn check_answers(&self) -> Result<(), String> {
         if self.is_on_redis() && self.chat.upstream.is_some() {
             return Err(
@@ -262,6 +278,26 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// Else a stream that waits, for Redis and then for its channels, would get 408, which ends an `EventSource` for good.
+    fn check_opening(&self) -> Result<(), String> {
+        let (open, request) = (self.limits.open_timeout, self.limits.request_timeout);
+        let text = humantime::format_duration;
+        let (mut longest, mut with) = (open, String::new());
+        if self.is_on_redis() && self.auth.is_set() {
+            // A ticket is taken, and kept again for whoever is told to come back.
+            longest += 2 * self.redis.command_timeout;
+            with += &format!(", and twice redis.command_timeout, {}, for a ticket", text(self.redis.command_timeout));
+        }
+        if self.is_on_redis() && self.limits.max_connections_per_user > 0 {
+            longest += TAKE_DEADLINE;
+            with += &format!(", and {} for a user's lease", text(TAKE_DEADLINE));
+        }
+        if longest < request {
+            return Ok(());
+        }
+        Err(format!("{}{with} is not below limits.request_timeout, {}", text(open), text(request)))
     }
 
     fn check_exposure(&self) -> Result<(), String> {
@@ -286,15 +322,6 @@ pub fn resolve(listen: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("\"{listen}\" is no address such as 127.0.0.1:8080: {error}"))?;
     addresses.next().ok_or_else(|| format!("\"{listen}\" has no address"))
-}
-
-/// Else a stream that waits for its channels would get 408, which ends an `EventSource` for good.
-fn below_request_timeout(limits: &Limits) -> Result<(), String> {
-    if limits.open_timeout < limits.request_timeout {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(format!("{} is not below limits.request_timeout, {}", text(limits.open_timeout), text(limits.request_timeout)))
 }
 
 fn check_lifetime(lifetime: Duration) -> Result<(), String> {

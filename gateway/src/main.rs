@@ -68,7 +68,7 @@ fn check(args: &Args, connect: bool) -> ExitCode {
 
 fn run(config: &Config, reload: Reload) -> Result<(), Box<dyn std::error::Error>> {
     raise_open_files();
-    let prometheus = telemetry::install_metrics(gateway::metrics::BUCKETS)?;
+    let prometheus = telemetry::install_metrics(&gateway::metrics::buckets())?;
     gateway::metrics::describe();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config, prometheus, reload));

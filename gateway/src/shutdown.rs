@@ -39,9 +39,9 @@ impl Lifecycle {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// The node is stopping, from now on.
-    pub fn drain(&self, metrics: &NodeMetrics) {
+    /// The node is stopping, from now on; what is open at the deadline is cut.
+    pub fn drain(&self, metrics: &NodeMetrics, deadline: Duration) {
         self.draining.store(true, Ordering::Release);
-        metrics.draining.set(1.0);
+        metrics.drains(deadline);
     }
 }

@@ -131,9 +131,19 @@ impl World {
     }
 
     fn silent_losses(&self) -> String {
+        self.counted("silent_losses_total")
+    }
+
+    /// A counter of the broker's, with its labels.
+    fn counted(&self, name: &str) -> String {
         let text = self.metrics.render();
-        let line = text.lines().find(|line| line.starts_with("sse_gateway_broker_silent_losses_total "));
-        line.unwrap().rsplit_once(' ').unwrap().1.to_owned()
+        let line = text.lines().find_map(|line| line.strip_prefix("sse_gateway_broker_")?.strip_prefix(name));
+        line.unwrap().trim().to_owned()
+    }
+
+    /// How many channels went on after a session: unmoved, by reading, with a gap.
+    fn caught_up(&self) -> [String; 3] {
+        ["unmoved", "read", "gap"].map(|result| self.counted(&format!("catch_ups_total{{result=\"{result}\"}}")))
     }
 
     /// How often Redis was called by this command.
@@ -204,6 +214,8 @@ async fn more_channels_than_a_batch_have_moved() {
     for channel in still {
         assert_eq!(world.joins(channel, 2).await, [Joined::Anew, Joined::CaughtUp(0)]);
     }
+    assert_eq!(world.caught_up(), ["100", "1100", "0"].map(str::to_owned));
+    eventually("two sessions", async || (world.counted("sessions_total") == "2").then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,6 +255,7 @@ async fn history_that_was_trimmed_meanwhile_is_a_hole() {
     world.away(meanwhile).await;
     assert_eq!(world.joins(&a, 2).await[1..], [Joined::Hole(Gap::Trimmed)]);
     assert_eq!(world.joins(&b, 2).await[1..], [Joined::CaughtUp(0)], "no other channel's concern");
+    assert_eq!(world.caught_up(), ["1", "0", "1"].map(str::to_owned));
     for (channel, after) in world.publish(&[a.clone(), b.clone()], 3).await {
         heard.get_mut(&channel).unwrap().extend(after);
         world.heard(&channel, &heard[&channel]).await;

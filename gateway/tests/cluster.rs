@@ -1,19 +1,21 @@
-//! The whole cluster as `make cluster` runs it: Redis, two gateways, the publisher and nginx, from the same files that
-//! containers use. What is killed is started again, and the demo is shown.
+//! The whole cluster as `make cluster` runs it: Redis, two gateways, the publisher, nginx and Prometheus, from the same files
+//! that containers use. What is killed is started again, and the demo is shown.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use shared::event_stream::decode::Decoded;
 use tempfile::TempDir;
-use testkit::{eventually, free_ports, soon};
+use testkit::{eventually, eventually_within, free_ports, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::Stream;
 
-const PORTS: [&str; 8] = [
+const PORTS: [&str; 9] = [
     "REDIS_PORT",
     "GATEWAY_1_PORT",
     "GATEWAY_1_ADMIN_PORT",
@@ -22,6 +24,7 @@ const PORTS: [&str; 8] = [
     "PUBLISHER_PORT",
     "PUBLISHER_ADMIN_PORT",
     "NGINX_PORT",
+    "PROMETHEUS_PORT",
 ];
 
 /// A running cluster, ended by [`Cluster::stop`]; what the script started ends with it, also when it is killed.
@@ -182,9 +185,36 @@ async fn streams_through_nginx_hear_what_anybody_publishes() {
         let ready = cluster.client.get(cluster.url(port, "/readyz")).send().await.unwrap();
         assert!(ready.status().is_success(), "{port}");
     }
+    let targets = cluster.client.get(cluster.url("PROMETHEUS_PORT", "/api/v1/query?query=sum(up)"));
+    let scraped = async || {
+        let answer: Value = targets.try_clone()?.send().await.ok()?.json().await.ok()?;
+        (answer["data"]["result"][0]["value"][1] == "3").then_some(())
+    };
+    eventually_within(testkit::PATIENCE * 3, "Prometheus scrapes all three", scraped).await;
     drop((one, two));
     let channels = async || cluster.redis(&["PUBSUB", "CHANNELS", "sse:*"]).await.is_empty().then_some(());
     eventually("no channel is subscribed", channels).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn nginx_says_who_the_client_is() {
+    let cluster = Cluster::start_with(&[("SSE_GATEWAY__LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "1")]).await;
+    for last in [2, 3] {
+        let from = IpAddr::from([127, 0, 0, last]);
+        let client = Client::builder().no_proxy().local_address(from).build().unwrap();
+        // What a client says of itself counts for nothing.
+        let request = async |claimed| {
+            let request = client.get(cluster.url("NGINX_PORT", "/events?channel=a"));
+            Stream::open(request.header("x-forwarded-for", claimed)).await
+        };
+        let mut held = [request("203.0.113.1").await, request("203.0.113.2").await];
+        for stream in &mut held {
+            stream.opened().await;
+        }
+        let said = request("203.0.113.3").await.rest().await;
+        assert!(matches!(said[..], [Decoded::Retry(_)]), "one at each node: {said:?}");
+    }
     cluster.stop().await;
 }
 

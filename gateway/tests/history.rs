@@ -7,6 +7,7 @@ use axum::body::Body;
 use gateway::broker::memory::{MemoryBroker, MemoryLimits};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
+use publisher::census::Census;
 use publisher::http::Limits;
 use publisher::{Cancel, Channels, Publish, Publisher};
 use reqwest::Response;
@@ -127,8 +128,8 @@ struct Service {
 }
 
 impl Service {
-    fn new(broker: Arc<impl Publish + Channels + Cancel>, server: Option<RedisServer>) -> Self {
-        let routes = publisher::http::router(broker.clone(), broker.clone(), broker, Limits::default());
+    fn new(broker: Arc<impl Publish + Channels + Cancel + Census>, server: Option<RedisServer>) -> Self {
+        let routes = publisher::http::router(broker.clone(), broker.clone(), broker.clone(), broker, Limits::default());
         let routes = routes.layer(axum::Extension(shared::auth::Access::Open));
         Self { routes, _server: server }
     }

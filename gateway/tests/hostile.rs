@@ -1,9 +1,9 @@
 //! Crowds of strangers who want nothing but to cost something: they leave nothing behind.
 
-use testkit::{RedisServer, TokenKey};
+use testkit::{PATIENCE, RedisServer, TokenKey, eventually_within};
 use tokio::task::JoinSet;
 
-use crate::support::{Gateway, Lane, Raw, eventually};
+use crate::support::{Builder, Gateway, Lane, Raw};
 
 const SUBSCRIPTIONS: &str = "sse_gateway_broker_subscriptions";
 const SECRET: &str = "a secret of the tests, long enough for HS256";
@@ -12,7 +12,9 @@ const MAX_CHANNELS: usize = 64;
 /// At a time.
 const CROWD: usize = 50;
 /// What a gateway may have more of afterwards, in KiB: an allocator keeps some for itself.
-const GROWTH_KIB: usize = 16 << 10;
+const GROWTH_KIB: usize = 4 << 10;
+/// The same after crowds of a size that takes minutes: less than 20 bytes of each name.
+const GROWTH_OF_MANY_KIB: usize = 16 << 10;
 
 /// Does `one` for each number, [`CROWD`] at a time.
 async fn each<F: Future<Output = ()> + Send + 'static>(numbers: std::ops::Range<usize>, one: impl Fn(usize) -> F) {
@@ -27,7 +29,7 @@ async fn each<F: Future<Output = ()> + Send + 'static>(numbers: std::ops::Range<
 }
 
 /// Connect, send a part or all of a head, go without a word; a quarter of them with the stream open.
-async fn aborts(lane: Lane, count: usize) {
+async fn aborts(lane: Lane, count: usize, growth_kib: usize) {
     let config = format!("[auth]\nsecret = {SECRET:?}");
     let gateway = Gateway::builder().lane(lane).config(&config).start().await;
     let key = TokenKey::hs256(SECRET.as_bytes());
@@ -58,11 +60,13 @@ async fn aborts(lane: Lane, count: usize) {
     each(0..count, one).await;
     gateway.is_at_rest(before, &format!("{count} aborts on {lane:?}")).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 0.0).await;
-    back_to(&gateway, warm, &format!("{count} aborts on {lane:?}")).await;
+    back_to(&gateway, warm + growth_kib, &format!("{count} aborts on {lane:?}")).await;
+    println!("{count} aborts on {lane:?}: {warm} KiB before, {} KiB after", gateway.resident());
 }
 
-/// Streams on channels that nobody has named before, each as many as it may have; they go as soon as they are open.
-async fn names(gateway: &Gateway, count: usize, most_kib: usize) {
+/// Streams on channels that nobody has named before, each as many as it may have; they go as soon as they are open, and the names
+/// with them. A name takes a KiB: `most_kib` is less than all of them at a time would take.
+async fn names(gateway: &Gateway, count: usize, most_kib: usize, growth_kib: usize) {
     let before = gateway.descriptors_at_rest().await;
     let one = |stream: usize| {
         let address = gateway.public.clone();
@@ -91,20 +95,25 @@ async fn names(gateway: &Gateway, count: usize, most_kib: usize) {
     assert!(most < warm + most_kib, "{warm} KiB became {most} KiB during {what}");
     gateway.is_at_rest(before, &what).await;
     gateway.metric_becomes(SUBSCRIPTIONS, 0.0).await;
-    back_to(gateway, warm, &what).await;
+    back_to(gateway, warm + growth_kib, &what).await;
     println!("{what}: {warm} KiB before, {most} KiB at most, {} KiB after", gateway.resident());
 }
 
 /// Waits until it has given back its memory.
-async fn back_to(gateway: &Gateway, warm: usize, what: &str) {
-    let grown = async || (gateway.resident() < warm + GROWTH_KIB).then_some(());
-    eventually(&format!("memory back to {warm} KiB after {what}"), grown).await;
+async fn back_to(gateway: &Gateway, most: usize, what: &str) {
+    let grown = async || (gateway.resident() < most).then_some(());
+    eventually_within(PATIENCE * 3, &format!("memory back to {most} KiB after {what}"), grown).await;
+}
+
+/// A gateway that forgets a channel as soon as its last stream is gone.
+async fn forgetful(gateway: Builder) -> Gateway {
+    gateway.config("[log]\nlinger = \"0s\"").start().await
 }
 
 #[tokio::test]
 async fn aborted_connections_leave_nothing() {
     for lane in [Lane::Direct, Lane::Hyper] {
-        aborts(lane, 2_000).await;
+        aborts(lane, 8_000, GROWTH_KIB).await;
     }
 }
 
@@ -112,21 +121,21 @@ async fn aborted_connections_leave_nothing() {
 #[ignore = "takes minutes"]
 async fn a_hundred_thousand_aborted_connections_leave_nothing() {
     for lane in [Lane::Direct, Lane::Hyper] {
-        aborts(lane, 100_000).await;
+        aborts(lane, 100_000, GROWTH_OF_MANY_KIB).await;
     }
 }
 
 #[tokio::test]
 async fn new_names_leave_nothing() {
-    names(&Gateway::start().await, 20_000, 64 << 10).await;
+    names(&forgetful(Gateway::builder()).await, 20_000, 12 << 10, GROWTH_KIB).await;
     let redis = RedisServer::start().await;
-    names(&Gateway::on(&redis).start().await, 20_000, 64 << 10).await;
+    names(&forgetful(Gateway::on(&redis)).await, 20_000, 12 << 10, GROWTH_KIB).await;
 }
 
 #[tokio::test]
 #[ignore = "takes minutes"]
 async fn a_million_new_names_leave_nothing() {
-    names(&Gateway::start().await, 1_000_000, 256 << 10).await;
+    names(&Gateway::start().await, 1_000_000, 256 << 10, GROWTH_OF_MANY_KIB).await;
     let redis = RedisServer::start().await;
-    names(&Gateway::on(&redis).start().await, 1_000_000, 256 << 10).await;
+    names(&Gateway::on(&redis).start().await, 1_000_000, 256 << 10, GROWTH_OF_MANY_KIB).await;
 }

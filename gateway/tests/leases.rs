@@ -9,7 +9,7 @@ use gateway::broker::redis::RedisBroker;
 use gateway::broker::redis::leases::keep;
 use gateway::metrics::{BrokerMetrics, LimitMetrics};
 use shared::redis::Settings;
-use testkit::{RedisServer, eventually, soon};
+use testkit::{Proxy, RedisServer, eventually, soon};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,12 @@ struct Node {
 
 impl Node {
     async fn start(redis: &RedisServer, limit: usize, time: Duration) -> Self {
-        let settings = Settings { command_timeout: Duration::from_millis(500), ..Settings::new(&redis.url()) };
+        Self::start_at(&redis.url(), Duration::from_millis(500), limit, time).await
+    }
+
+    /// With Redis at this URL, and so long for a command.
+    async fn start_at(url: &str, command_timeout: Duration, limit: usize, time: Duration) -> Self {
+        let settings = Settings { command_timeout, ..Settings::new(url) };
         let broker = RedisBroker::connect(&settings, "node", BrokerMetrics::new()).await.unwrap();
         let (registry, releases) = broker.registry(time);
         let leases = Leases::new(limit, Some(registry), Arc::new(LimitMetrics::new()));
@@ -157,4 +162,94 @@ async fn a_node_that_stops_gives_all_of_it_back() {
     drop(held);
     node.stop.cancel();
     becomes(&redis, "42", 0).await;
+}
+
+#[tokio::test]
+async fn two_that_find_the_connection_broken_end_one_session() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let node = Node::start_at(&proxy.url(), Duration::from_secs(5), 10, LONG).await;
+    let before = proxy.accepted();
+    // Both are on their way when it breaks.
+    proxy.delay(Duration::from_millis(200));
+    let broken = async {
+        // Polled after them.
+        proxy.reset();
+        proxy.pass();
+    };
+    let (one, two, ()) = tokio::join!(node.take("1"), node.take("2"), broken);
+    node.is_connected().await;
+    becomes(&redis, "1", 1).await;
+    // What is given back shows that the session serves.
+    drop((one, two));
+    becomes(&redis, "1", 0).await;
+    becomes(&redis, "2", 0).await;
+    assert_eq!(proxy.accepted(), before + 1, "one session after the one that broke");
+}
+
+#[tokio::test]
+async fn a_key_that_is_something_else_spoils_no_other() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let node = Node::start_at(&proxy.url(), Duration::from_secs(5), 1, SHORT).await;
+    let before = proxy.accepted();
+    redis.cli(&["SET", "sse.user:bad", "x"]).await;
+    let bad = node.take("bad").await.unwrap();
+    assert_eq!(node.take("bad").await.unwrap_err(), UserFull, "by this node's own count");
+    let mut others = Vec::new();
+    // In all parts of what is renewed.
+    for number in 0..100 {
+        others.push(node.take(&number.to_string()).await.unwrap());
+    }
+    let expiry = async || redis.cli(&["ZRANGE", "sse.user:7", "0", "0", "WITHSCORES"]).await;
+    for _ in 0..3 {
+        let before = expiry().await;
+        eventually("a renewal", async || (expiry().await != before).then_some(())).await;
+    }
+    drop(others);
+    for user in ["0", "7", "99"] {
+        becomes(&redis, user, 0).await;
+    }
+    // As soon as it is what it should be, it is registered, and given back.
+    redis.cli(&["DEL", "sse.user:bad"]).await;
+    becomes(&redis, "bad", 1).await;
+    drop(bad);
+    becomes(&redis, "bad", 0).await;
+    assert_eq!(proxy.accepted(), before, "the same session all the time");
+}
+
+#[tokio::test]
+async fn what_ended_is_given_back_where_renewals_take_all_the_time_there_is() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    // A part has its turn every 400 ms.
+    let node = Node::start_at(&proxy.url(), Duration::from_secs(5), 1, Duration::from_secs(20)).await;
+    let mut others = Vec::new();
+    for number in 0..200 {
+        others.push(node.take(&number.to_string()).await.unwrap());
+    }
+    proxy.delay(Duration::from_millis(300));
+    // None of them expires before it was waited for in vain.
+    others.drain(40..45);
+    for user in 40..45 {
+        becomes(&redis, &user.to_string(), 0).await;
+    }
+    assert_eq!(held(&redis, "7").await, 1);
+}
+
+#[tokio::test]
+async fn all_of_a_crowd_is_given_back() {
+    const USERS: usize = 200;
+    let redis = RedisServer::start().await;
+    let node = Node::start(&redis, 100, LONG).await;
+    let mut held = Vec::new();
+    for user in 0..USERS {
+        let user = user.to_string();
+        held.extend(futures_util::future::join_all((0..100).map(|_| node.take(&user))).await);
+    }
+    assert!(held.iter().all(Result::is_ok));
+    // All at once, without a moment for the task that gives them back.
+    drop(held);
+    eventually("nothing is left", async || redis.cli(&["KEYS", "sse.user:*"]).await.trim().is_empty().then_some(()))
+        .await;
 }

@@ -2,17 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use gateway::metrics::METRICS;
 use serde_json::json;
+use shared::metrics::series;
 
 use crate::support::Gateway;
-
-/// Where names of metrics are declared.
-const DECLARED: [&str; 2] = [include_str!("../src/metrics.rs"), include_str!("../src/metrics/limits.rs")];
-
-/// Every `"sse_gateway_..."` that the source names.
-fn declared() -> BTreeSet<&'static str> {
-    DECLARED.iter().flat_map(|text| text.split('"')).filter(|text| text.starts_with("sse_gateway_")).collect()
-}
 
 /// The pieces of a sample's labels, `name="value"`.
 fn labels(text: &str) -> impl Iterator<Item = &str> {
@@ -42,14 +36,14 @@ async fn every_declared_metric_is_there() {
     let response = gateway.admin("/metrics").await;
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text().await.unwrap();
-    let names = declared();
-    assert!(names.len() >= 10, "{names:?}");
-    for name in names {
-        for line in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
+    for metric in METRICS.iter().chain(shared::process::METRICS) {
+        for line in [format!("# HELP {} ", metric.name), format!("# TYPE {} ", metric.name)] {
             assert_eq!(text.lines().filter(|have| have.starts_with(&line)).count(), 1, "{line:?} in\n{text}");
         }
-        let mut samples = text.lines().filter_map(|line| line.strip_prefix(name));
-        assert!(samples.any(|rest| rest.starts_with(['{', ' ', '_'])), "no sample of {name} in\n{text}");
+    }
+    for series in series(METRICS).into_iter().chain(series(shared::process::METRICS)) {
+        let is_there = text.lines().any(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == series));
+        assert!(is_there, "no sample of {series} in\n{text}");
     }
     for sample in [
         &*format!("{} 1", gateway.open()),
@@ -57,13 +51,44 @@ async fn every_declared_metric_is_there() {
         "sse_gateway_events_received_total{kind=\"durable\"} 1",
         "sse_gateway_events_received_total{kind=\"ephemeral\"} 0",
         "sse_gateway_events_delivered_total 1",
+        "sse_gateway_writes_total 1",
         "sse_gateway_publish_to_socket_seconds_count 1",
+        "sse_gateway_connect_seconds_count 1",
+        "sse_gateway_replay_seconds_count 0",
+        "sse_gateway_max_connections 100000",
+        "sse_gateway_drain_deadline_timestamp_seconds 0",
         "sse_gateway_broker_subscriptions 1",
         "sse_gateway_draining 0",
         "sse_publisher_publishes_total{kind=\"durable\",result=\"ok\"} 1",
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample} is not in\n{text}");
     }
+}
+
+/// What a stream is told is what is counted, opening and all.
+#[tokio::test]
+async fn bytes_and_times_of_streams_are_counted() {
+    let gateway = Gateway::start().await;
+    let mut stream = gateway.stream("/events?channel=a").await;
+    stream.opened().await;
+    let events: Vec<_> = (0..5).map(|n| json!({"channel": "a", "data": n})).collect();
+    gateway.publish_batch(&events).await;
+    for n in 0..5 {
+        assert_eq!(stream.data().await, Some(n.to_string()));
+    }
+    assert_eq!(gateway.metric("sse_gateway_bytes_written_total").await, stream.bytes.len() as f64);
+    assert_eq!(gateway.metric("sse_gateway_events_delivered_total").await, 5.0);
+    let writes = gateway.metric("sse_gateway_writes_total").await;
+    assert!((1.0..=5.0).contains(&writes), "{writes}");
+
+    let mut back = gateway.stream("/events?channel=a&last_event_id=earliest").await;
+    for n in 0..5 {
+        assert_eq!(back.data().await, Some(n.to_string()));
+    }
+    gateway.metric_becomes("sse_gateway_replay_seconds_count", 1.0).await;
+    assert_eq!(gateway.metric("sse_gateway_connect_seconds_count").await, 2.0);
+    let took = gateway.metric("sse_gateway_connect_seconds_sum").await;
+    assert!(took > 0.0 && took < 60.0, "{took}");
 }
 
 /// A series for each user would fill the memory of whoever collects them.

@@ -1,16 +1,11 @@
 //! A gateway and a publisher on a real server with the users of `config/redis-acl.conf`: all that they do works, and what
 //! they need not do is refused.
 
-use std::process::Stdio;
-
-use reqwest::Client;
 use serde_json::{Value, json};
 use shared::event_stream::decode::Decoded;
 use testkit::{RedisServer, RedisServerBuilder, TokenKey, eventually, soon};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
-use crate::support::{Gateway, Stream};
+use crate::support::{Gateway, Service, Stream};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/redis-acl.conf");
 const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/src/redis/sse.lua");
@@ -40,36 +35,8 @@ async fn gateway(server: &RedisServer) -> Gateway {
     builder.env("SSE_GATEWAY__REDIS__PASSWORD", "GATEWAY-PASSWORD").start().await
 }
 
-/// The publisher's service.
-struct Service {
-    _child: Child,
-    _output: Lines<BufReader<ChildStdout>>,
-    url: String,
-    client: Client,
-}
-
-impl Service {
-    async fn start(server: &RedisServer) -> Self {
-        let mut command = Command::new(testkit::binary("publisher", "sse-publisher"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).env_clear();
-        command.args(["--redis-url", &url(server, "sse-publisher")]);
-        command.env("SSE_PUBLISHER__REDIS__PASSWORD", "PUBLISHER-PASSWORD").kill_on_drop(true);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = soon("the greeting", output.next_line()).await.unwrap().expect("a greeting");
-            if let Some((_, rest)) = line.split_once("curl 'http://") {
-                break format!("http://{}", rest.split('/').next().unwrap());
-            }
-        };
-        Self { _child: child, _output: output, url, client: Client::builder().no_proxy().build().unwrap() }
-    }
-
-    async fn publish(&self, body: Value) -> Value {
-        let response = self.client.post(format!("{}/publish", self.url)).json(&body).send().await.unwrap();
-        assert_eq!(response.status(), 200, "{body}");
-        response.json().await.unwrap()
-    }
+async fn service(server: &RedisServer) -> Service {
+    Service::start(&url(server, "sse-publisher"), &[("SSE_PUBLISHER__REDIS__PASSWORD", "PUBLISHER-PASSWORD")]).await
 }
 
 async fn data(stream: &mut Stream, count: usize) -> Vec<String> {
@@ -99,7 +66,7 @@ async fn all_that_a_gateway_and_a_publisher_do_works_on_valkey() {
 
 async fn all_works(builder: RedisServerBuilder) {
     let server = server(builder).await;
-    let (gateway, service) = (gateway(&server).await, Service::start(&server).await);
+    let (gateway, service) = (gateway(&server).await, service(&server).await);
     let mut stream = gateway.stream("/events?channel=a").await;
     stream.opened().await;
 
@@ -133,6 +100,14 @@ async fn all_works(builder: RedisServerBuilder) {
     assert_eq!(stream.data().await.as_deref(), Some("7"));
     let rest = soon("the end of the stream", stream.rest()).await;
     assert!(rest.iter().all(|said| !matches!(said, Decoded::Event(event) if event.event == "message")), "{rest:?}");
+    eventually("both nodes answer", async || {
+        let asked = service.client.get(format!("{}/channels/a", service.url)).send().await.unwrap();
+        let there: Value = asked.json().await.unwrap();
+        (there["ended"] == true && there["connections"] == 0 && there.get("silent").is_none()).then_some(())
+    })
+    .await;
+    let nodes: Value = service.client.get(format!("{}/nodes", service.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(nodes["nodes"].as_array().unwrap().len(), 2, "{nodes}");
     tokens_work(&server, &service).await;
     // Neither was ever refused anything, but for what a library tells of itself on newer servers.
     let log = admin(&server, &["ACL", "LOG"]).await;

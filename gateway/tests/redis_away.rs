@@ -150,7 +150,10 @@ async fn a_restarted_redis_is_found_again_and_streams_stay_open() {
     let lost = |line: &&&String| line.contains("WARN lost the session with Redis");
     assert_eq!(about_redis.iter().filter(lost).count(), 1, "{lines:#?}");
     assert_eq!(about_redis.iter().filter(|line| line.contains("INFO Redis is back")).count(), 1, "{lines:#?}");
-    assert_eq!(about_redis.len(), 3, "connected, lost, back: {lines:#?}");
+    // Whoever of the node misses the functions first says that they were gone.
+    let functions = about_redis.iter().filter(|line| line.contains("INFO the functions were gone")).count();
+    assert!(functions <= 1, "{lines:#?}");
+    assert_eq!(about_redis.len() - functions, 3, "connected, lost, back: {lines:#?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! A gateway on its embedded broker mounts the same routes, so that one process is enough to begin with.
 
 mod cancel;
+pub mod census;
 mod channel_settings;
 mod channels;
 pub mod chat;

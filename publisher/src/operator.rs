@@ -14,6 +14,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use shared::process;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,5 +85,7 @@ async fn readyz(State(operator): State<Arc<Operator>>) -> Response {
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], operator.prometheus.render()).into_response()
+    let mut text = operator.prometheus.render();
+    process::render(&mut text);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use shared::census::Of;
 use shared::order::{Order, Revocation};
 use tokio_util::sync::CancellationToken;
 
 use crate::PublishError;
+use crate::census::Myself;
 
 /// Revocations that are remembered at a time; beyond it more are refused.
 pub const MAX_REVOCATIONS: usize = 100_000;
@@ -21,6 +23,16 @@ pub trait Hear: Send + Sync + 'static {
 
     /// All revocations that there are, from time to time; at the start, before any order.
     fn revocations(&self, all: Vec<Revocation>);
+
+    /// What this node says of itself to those who ask who is there; `None`: it is no node that holds connections.
+    fn myself(&self) -> Option<Myself> {
+        None
+    }
+
+    /// Connections of `of` on this node; `None` as in [`myself`](Self::myself).
+    fn asked(&self, _of: &Of) -> Option<u64> {
+        None
+    }
 }
 
 /// Tells all nodes, and keeps what tickets stand for. Implemented by every broker.

@@ -13,11 +13,14 @@
 //! | [`orders`] | nodes are told what to do with streams and tokens; what tickets stand for |
 //! | [`control`] | how a node hears that |
 //! | [`needs`] | which commands all of this takes, for who asks whether a user may |
+//! | [`census`] | all nodes are asked for their connections |
+//! | [`node`] | how a node says that it is there, and answers |
 //! | [`listening`] | the one connection on which those who wait for that hear of it |
 //!
 //! It decides nothing about channels, and keeps nothing between two calls but connections and those who wait.
 
 mod cancel;
+mod census;
 mod control;
 mod failure;
 mod history;
@@ -27,6 +30,7 @@ mod line;
 mod links;
 mod listening;
 pub(crate) mod needs;
+mod node;
 mod orders;
 mod pipeline;
 
@@ -40,6 +44,7 @@ use shared::redis::start::{StartError, start};
 use shared::redis::{Client, ClientError, Settings};
 use tokio::time::timeout_at;
 
+use self::census::Turns;
 use self::failure::Failure;
 use self::item::OwnKeys;
 use self::library::Library;
@@ -104,6 +109,8 @@ struct Inner {
     own_keys: OwnKeys,
     /// Those who wait hold it too.
     listening: Arc<Listening>,
+    /// To ask all nodes.
+    turns: Turns,
 }
 
 /// Why there is no publisher.
@@ -134,7 +141,7 @@ impl Publisher {
         let library = Library::new(started.functions);
         let own_keys = OwnKeys::new(settings.command_timeout);
         let listening = Listening::new(&client, &keys);
-        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys, listening }) })
+        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys, listening, turns: Turns::new() }) })
     }
 
     /// Publishes one event.

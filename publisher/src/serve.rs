@@ -267,10 +267,11 @@ fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: A
     let publisher = Arc::new(publisher.clone());
     let publish = Configured::new(publisher.clone(), config.channels.clone());
     let limits = config.limits.of_routes();
-    let routes = crate::http::router(Arc::new(publish), publisher.clone(), publisher.clone(), limits);
+    let routes =
+        crate::http::router(Arc::new(publish), publisher.clone(), publisher.clone(), publisher.clone(), limits);
     // The deadline is for heads: a stream goes on behind its own.
     let router = routes
-        .merge(crate::http::order_routes(publisher, needs_key, limits))
+        .merge(crate::http::node_routes(publisher.clone(), publisher, needs_key, limits))
         .merge(producers.router(config.limits.max_url))
         .layer(from_fn_with_state(auth, authenticate))
         .layer(from_fn_with_state(Arc::new(config.limits.proxies()), tell_client))

@@ -66,6 +66,23 @@ impl Channel {
         Self::parse(&format!("user:{id}"))
     }
 
+    /// Where it is told when a user comes and goes: `presence:<id>`.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub fn presence(id: &str) -> Result<Self, ChannelError> {
+        if id.is_empty() {
+            return Err(ChannelError::Empty);
+        }
+        Self::parse(&format!("presence:{id}"))
+    }
+
+    /// Whose own channel it is, if it is `user:<id>`.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.0.strip_prefix("user:").filter(|id| !id.is_empty())
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

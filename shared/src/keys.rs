@@ -144,6 +144,30 @@ impl Keys {
         format!("{}.revoked", self.prefix)
     }
 
+    /// The users who are online, of those whose presence is told in this partition: `sse.leaving`, `sse.{7}.leaving`.
+    #[must_use]
+    pub fn leaving(&self, partition: u16) -> String {
+        self.internal(partition, "leaving")
+    }
+
+    /// The hash of nodes that are there: `sse.nodes`. See [`census`](crate::census).
+    #[must_use]
+    pub fn nodes(&self) -> String {
+        format!("{}.nodes", self.prefix)
+    }
+
+    /// The stream of questions to all nodes: `sse.questions`. See [`census`](crate::census).
+    #[must_use]
+    pub fn questions(&self) -> String {
+        format!("{}.questions", self.prefix)
+    }
+
+    /// The list of answers to a question: `sse.answers:<id>`.
+    #[must_use]
+    pub fn answers(&self, id: &str) -> String {
+        format!("{}.answers:{id}", self.prefix)
+    }
+
     /// What a ticket stands for, by the digest of the ticket: `sse.ticket:<digest>`.
     #[must_use]
     pub fn ticket(&self, digest: &str) -> String {
@@ -197,6 +221,9 @@ mod tests {
         assert_eq!(keys.node(0, "n1"), "sse.node:n1");
         assert_eq!(keys.user("42"), "sse.user:42");
         assert_eq!(keys.control(), "sse.control");
+        assert_eq!((keys.nodes(), keys.questions()), ("sse.nodes".to_owned(), "sse.questions".to_owned()));
+        assert_eq!(keys.answers("00ff"), "sse.answers:00ff");
+        assert_eq!(keys.leaving(0), "sse.leaving");
     }
 
     #[test]

@@ -11,16 +11,19 @@
 //! | [`envelope`] | the JSON in which an event travels to the gateways |
 //! | [`keys`] | names in Redis, and which partition a channel belongs to |
 //! | [`order`] | what all nodes are told to do with streams and tokens |
+//! | [`census`] | what nodes say of themselves, and how they are asked for their connections |
 //! | [`redis`] | settings, connections, the function library, and a message's bytes |
 //! | [`net`] | sockets to listen on and to accept: bound, timed, closed without taking an answer away |
 //! | [`auth`] | tokens and the operator key: who may read and publish what |
 //! | [`config`] | layers of configuration, loaded with errors a person can act on |
 //! | [`telemetry`] | logs and the metrics recorder |
+//! | [`metrics`], [`process`] | how a metric is declared; what the system knows of this process |
 //! | [`signals`], [`reload`] | when a process is to end, or to read again what it can |
 //!
 //! Only [`redis`] and [`net`] open sockets, and only when asked to.
 
 pub mod auth;
+pub mod census;
 pub mod channel;
 pub mod config;
 pub mod continuity;
@@ -29,9 +32,11 @@ pub mod envelope;
 pub mod event;
 pub mod event_stream;
 pub mod keys;
+pub mod metrics;
 pub mod net;
 pub mod order;
 pub mod position;
+pub mod process;
 pub mod redis;
 pub mod reload;
 pub mod signals;

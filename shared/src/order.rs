@@ -169,17 +169,17 @@ impl Revocations {
 }
 
 /// A channel by its name, checked.
-mod name {
+pub(crate) mod name {
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
 
     use crate::channel::Channel;
 
-    pub(super) fn serialize<S: Serializer>(channel: &Channel, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(channel: &Channel, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(channel.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Channel, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Channel, D::Error> {
         Channel::parse(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }

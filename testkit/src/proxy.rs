@@ -48,6 +48,8 @@ enum Mode {
 struct Control {
     server: AtomicU16,
     mode: watch::Sender<Mode>,
+    /// Connections so far.
+    accepted: AtomicU64,
     /// Counts the resets.
     resets: watch::Sender<u64>,
     swallowed: AtomicU64,
@@ -72,6 +74,7 @@ impl Proxy {
         let control = Arc::new(Control {
             server: AtomicU16::new(server),
             mode: watch::Sender::new(Mode::Pass(Duration::ZERO)),
+            accepted: AtomicU64::new(0),
             resets: watch::Sender::new(0),
             swallowed: AtomicU64::new(0),
             links: Mutex::default(),
@@ -129,6 +132,11 @@ impl Proxy {
         subscribers.filter(|link| !link.deaf.swap(true, Ordering::Relaxed)).count()
     }
 
+    /// Connections that came so far.
+    pub fn accepted(&self) -> u64 {
+        self.control.accepted.load(Ordering::Relaxed)
+    }
+
     /// Bytes thrown away so far.
     pub fn swallowed(&self) -> u64 {
         self.control.swallowed.load(Ordering::Relaxed)
@@ -178,6 +186,7 @@ async fn serve(listener: TcpListener, control: Arc<Control>) {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { return };
+                control.accepted.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(carry(client, control.clone()));
             }
             Some(_) = connections.join_next() => {}

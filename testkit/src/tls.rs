@@ -1,7 +1,7 @@
 //! A client's side of TLS: one connection, or a port that turns plain connections into TLS ones, so that whatever speaks
 //! plain HTTP can be pointed at a server that does not.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
@@ -41,7 +41,10 @@ pub fn tls_client(ca: &Path, protocols: &[&str]) -> Arc<ClientConfig> {
 /// # Errors
 /// Those of the connection and of the handshake.
 pub async fn tls_connect(address: &str, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    let socket = TcpStream::connect(address).await?;
+    handshake(TcpStream::connect(address).await?, config).await
+}
+
+async fn handshake(socket: TcpStream, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     socket.set_nodelay(true)?;
     TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), socket).await
 }
@@ -59,19 +62,28 @@ impl TlsTunnel {
     /// # Panics
     /// When there is no port.
     pub async fn start(server: &str, ca: &Path, protocols: &[&str]) -> Self {
+        Self::start_from(IpAddr::from([127, 0, 0, 1]), server, ca, protocols).await
+    }
+
+    /// The same, to a server to which every connection is to come from the address `from`, of 127.0.0.0/8.
+    ///
+    /// # Panics
+    /// When there is no port, or `server` is no address with a port.
+    pub async fn start_from(from: IpAddr, server: &str, ca: &Path, protocols: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (server, config) = (server.to_owned(), tls_client(ca, protocols));
+        let (server, config) = (server.parse::<SocketAddr>().unwrap(), tls_client(ca, protocols));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let Ok((mut plain, _)) = listener.accept().await else { continue };
-                let (server, config) = (server.clone(), config.clone());
+                let config = config.clone();
                 connections.spawn(async move {
                     let _ = plain.set_nodelay(true);
                     // Whatever goes wrong shows on the plain side as the end of its connection.
-                    if let Ok(mut by_tls) = soon("a TLS handshake", tls_connect(&server, config)).await {
+                    let connecting = async { handshake(connect_from(from, server).await?, config).await };
+                    if let Ok(mut by_tls) = soon("a TLS handshake", connecting).await {
                         let _ = copy_bidirectional(&mut plain, &mut by_tls).await;
                     }
                 });
@@ -86,4 +98,10 @@ impl TlsTunnel {
     pub fn address(&self) -> String {
         self.address.to_string()
     }
+}
+
+async fn connect_from(from: IpAddr, server: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(server).await
 }

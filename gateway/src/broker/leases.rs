@@ -68,21 +68,18 @@ impl Leases {
     /// # Errors
     /// [`UserFull`].
     pub async fn take(self: &Arc<Self>, user: &str) -> Result<Lease, UserFull> {
-        let mut lease = self.ask(user)?;
-        if let Some(registry) = &self.registry {
-            // Before asking: who is gone before the answer comes has to give it back.
-            lease.is_registered = true;
-            match registry.take(user, lease.number, self.limit).await {
-                Taken::Yes => {}
-                Taken::No => {
-                    lease.is_registered = false;
-                    return Err(UserFull);
-                }
-                Taken::Unknown => self.metrics.leases_local.increment(1),
-            }
-        }
+        self.ask(user)?.settle().await
+    }
+
+    /// A lease for a connection of `user` who is not limited: the registry hears of it soon, and nobody waits for that.
+    pub fn hold(self: &Arc<Self>, user: &str) -> Option<Lease> {
+        let mut lease = self.ask(user).ok()?;
         lease.hold();
-        Ok(lease)
+        if let Some(registry) = &self.registry {
+            lease.is_registered = true;
+            registry.enlist(&lease.user, lease.number);
+        }
+        Some(lease)
     }
 
     /// Whether all nodes are counted now, or this one alone.
@@ -92,8 +89,8 @@ impl Leases {
     }
 
     /// Users who have a connection here.
-    #[must_use]
-    pub fn users(&self) -> usize {
+    #[cfg(test)]
+    fn users(&self) -> usize {
         self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
@@ -116,8 +113,12 @@ impl Leases {
         held.map(|(name, user)| (name.clone(), user.held.clone())).collect()
     }
 
-    /// Counts one more here.
-    fn ask(self: &Arc<Self>, name: &str) -> Result<Lease, UserFull> {
+    /// The first half of [`take`](Self::take): counts one more here, if this node alone allows it. It is none before
+    /// [`settle`](Lease::settle).
+    ///
+    /// # Errors
+    /// [`UserFull`].
+    pub fn ask(self: &Arc<Self>, name: &str) -> Result<Lease, UserFull> {
         let mut part = self.part(name);
         let name: Arc<str> = part.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone());
         let user = part.entry(name.clone()).or_default();
@@ -136,6 +137,28 @@ impl Leases {
 }
 
 impl Lease {
+    /// The second half: asks the registry, if there is one.
+    ///
+    /// # Errors
+    /// [`UserFull`].
+    pub async fn settle(mut self) -> Result<Self, UserFull> {
+        let leases = self.leases.clone();
+        if let Some(registry) = &leases.registry {
+            // Before asking: who is gone before the answer comes has to give it back.
+            self.is_registered = true;
+            match registry.take(&self.user, self.number, leases.limit).await {
+                Taken::Yes => {}
+                Taken::No => {
+                    self.is_registered = false;
+                    return Err(UserFull);
+                }
+                Taken::Unknown => leases.metrics.leases_local.increment(1),
+            }
+        }
+        self.hold();
+        Ok(self)
+    }
+
     fn hold(&mut self) {
         if let Some(user) = self.leases.part(&self.user).get_mut(&self.user) {
             user.asking -= 1;

@@ -202,6 +202,7 @@ impl RedisBroker {
     /// A session is established.
     fn is_back(&self, channels: usize, telling: &mut Telling) {
         self.metrics.up.set(1.0);
+        self.metrics.sessions.increment(1);
         let (address, node) = (self.client.address(), &*self.node);
         match telling.established(Instant::now()) {
             Some(after) => tracing::info!(address, node, channels, ?after, "Redis is back"),

@@ -65,6 +65,23 @@ pub struct Limits {
     pub max_lifetime: Duration,
 }
 
+/// See [`super::Config::presence`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Presence {
+    /// Whether it is told when users come and go.
+    pub enabled: bool,
+    /// How long a user has no connection before that is told.
+    #[serde(with = "duration")]
+    pub offline_after: Duration,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { enabled: false, offline_after: Duration::from_secs(10) }
+    }
+}
+
 /// See [`super::Config::lanes`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -13,7 +13,7 @@ mod texts;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 45] = [
+const RANGES: [Range; 46] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -34,6 +34,7 @@ const RANGES: [Range; 45] = [
     ("limits.max_data", ["1", "16777216"], [Some("0"), Some("16777217")], &[]),
     ("limits.max_event_name", ["1", "4096"], [Some("0"), Some("4097")], &[]),
     ("limits.max_batch", ["1", "100000"], [Some("0"), Some("100001")], &[]),
+    ("presence.offline_after", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("lanes.loops", ["1", "64"], [Some("0"), Some("65")], &[]),
     ("lanes.rest", ["0s", "100ms"], [None, Some("101ms")], &[]),
     ("log.events", ["1", "1048576"], [Some("0"), Some("1048577")], &[]),
@@ -97,6 +98,34 @@ fn a_stream_is_never_cut_while_it_waits_for_its_channels() {
                     10s is not below limits.request_timeout, 10s";
     let settings = [("limits.open_timeout", "10s"), ("limits.request_timeout", "10s")];
     assert_eq!(by_env(&settings), Err(expected.to_owned()));
+}
+
+/// On Redis it may wait for more than its channels.
+#[test]
+fn nor_while_it_waits_for_redis() {
+    let open = [("limits.open_timeout", "10s"), ("redis.command_timeout", "3s")];
+    let with = |request, others: &[_]| by_env(&[&open[..], &[("limits.request_timeout", request)], others].concat());
+    let [redis, auth, users] = [
+        ("redis.url", "redis://127.0.0.1"),
+        ("auth.secret", "a secret of the tests, long enough for HS256"),
+        ("limits.max_connections_per_user", "3"),
+    ];
+    let ticket = ", and twice redis.command_timeout, 3s, for a ticket";
+    let lease = ", and 500ms for a user's lease";
+    for (least, below, others, said) in [
+        ("10s 1ms", "10s", &[auth, users][..], String::new()),
+        ("10s 1ms", "10s", &[redis], String::new()),
+        ("16s 1ms", "16s", &[redis, auth], ticket.to_owned()),
+        ("10s 501ms", "10s 500ms", &[redis, users], lease.to_owned()),
+        ("16s 501ms", "16s 500ms", &[redis, auth, users], format!("{ticket}{lease}")),
+    ] {
+        assert_eq!(with(least, others).map(drop), Ok(()), "{least} {others:?}");
+        let expected = format!(
+            "SSE_GATEWAY__LIMITS__OPEN_TIMEOUT: invalid value for \"limits.open_timeout\": \
+             10s{said} is not below limits.request_timeout, {below}"
+        );
+        assert_eq!(with(below, others), Err(expected));
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ const KEPT: usize = 64;
 #[derive(Debug)]
 pub struct Addresses {
     limit: usize,
-    /// Addresses of this machine and of private networks are not counted.
+    /// Addresses of this machine and of private networks are not counted, unless one is a proxy's that hides its client.
     public_only: bool,
     hasher: RandomState,
     parts: [Mutex<HashMap<ClientAddress, usize>>; PARTS],
@@ -34,8 +34,8 @@ pub struct AddressPlace {
 pub struct AddressFull;
 
 impl Addresses {
-    /// Lets `limit` connections of each address through at a time; with `public_only` of each address of the internet, and of
-    /// the others any number.
+    /// Lets `limit` connections of each address through at a time; with `public_only` of each address of the internet and of
+    /// each proxy that hides its clients, and of the others any number.
     #[must_use]
     pub fn new(limit: usize, public_only: bool) -> Arc<Self> {
         Arc::new(Self { limit, public_only, hasher: RandomState::new(), parts: Default::default() })
@@ -46,7 +46,7 @@ impl Addresses {
     /// # Errors
     /// `AddressFull`.
     pub fn enter(self: &Arc<Self>, address: ClientAddress) -> Result<Option<AddressPlace>, AddressFull> {
-        if self.public_only && !address.is_public() {
+        if self.public_only && !address.is_public() && !address.is_hidden() {
             return Ok(None);
         }
         let mut part = self.part(&address);
@@ -96,6 +96,9 @@ impl Drop for AddressPlace {
 mod tests {
     use std::net::IpAddr;
 
+    use http::HeaderMap;
+    use shared::net::{ForwardedHeader, Proxies};
+
     use super::*;
 
     fn address(text: &str) -> ClientAddress {
@@ -126,6 +129,19 @@ mod tests {
         let _place = addresses.enter(address("203.0.113.1")).unwrap();
         assert_eq!(addresses.enter(address("203.0.113.1")).unwrap_err(), AddressFull);
         assert_eq!(addresses.len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_left_out_by_hiding_behind_a_proxy() {
+        let proxies = Proxies::parse(&["10.0.0.1".to_owned()], ForwardedHeader::XForwardedFor).unwrap();
+        let hidden = |said: &[u8]| {
+            let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), said.try_into().unwrap())]);
+            proxies.client("10.0.0.1".parse().unwrap(), &headers)
+        };
+        let addresses = Addresses::new(1, true);
+        let _place = addresses.enter(hidden(b"unknown")).unwrap().unwrap();
+        assert_eq!(addresses.enter(hidden(b"\xE9")).unwrap_err(), AddressFull);
+        assert!(addresses.enter(address("10.0.0.1")).unwrap().is_none(), "the proxy's own requests");
     }
 
     #[test]

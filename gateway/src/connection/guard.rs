@@ -49,14 +49,15 @@ pub struct Place {
 struct Others {
     _address: Option<AddressPlace>,
     _lease: Option<Lease>,
+    _presence: Option<Lease>,
 }
 
 impl Place {
     /// The same, holding these too.
     #[must_use]
-    pub fn with(mut self, address: Option<AddressPlace>, lease: Option<Lease>) -> Self {
-        if address.is_some() || lease.is_some() {
-            self.others = Some(Box::new(Others { _address: address, _lease: lease }));
+    pub fn with(mut self, address: Option<AddressPlace>, lease: Option<Lease>, presence: Option<Lease>) -> Self {
+        if address.is_some() || lease.is_some() || presence.is_some() {
+            self.others = Some(Box::new(Others { _address: address, _lease: lease, _presence: presence }));
         }
         self
     }

@@ -20,6 +20,7 @@ mod pass;
 mod passes;
 mod pieces;
 mod resume;
+mod settle;
 mod write;
 
 use std::sync::Arc;
@@ -28,11 +29,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::cursor::{Cursor, CursorPart};
 use shared::event_stream::encode;
-use shared::position::Position;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-pub use self::addresses::{AddressPlace, Addresses};
+pub use self::addresses::{AddressFull, AddressPlace, Addresses};
 pub use self::close::CloseReason;
 pub use self::guard::{Gate, Guard, Place};
 use self::join::{Part, Reader, Said};
@@ -47,14 +47,13 @@ pub use self::pass::{Credential, number};
 pub use self::passes::{Passes, Renewed, Terms};
 pub use self::pieces::Pieces;
 pub use self::resume::{Resume, is_over};
+use self::settle::JOIN_DEADLINE;
 use self::write::Write;
 use crate::hub::encoded::Format;
 use crate::hub::{Hub, Subscription, Wakeup};
 
 /// A write grows up to this; one event more may pass it.
 const MAX_WRITE: usize = 64 << 10;
-/// How long a connection may take to join its channels while the broker is there. It holds their past meanwhile.
-const JOIN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What all connections of a node have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,8 +178,16 @@ impl Connection {
 
     /// What the lane is to do at `now`.
     pub fn next(&mut self, now: Instant) -> Next {
+        let next = self.decide(now);
+        if let Next::Write(pieces) = &next {
+            self.guard.metrics().wrote(pieces.len());
+        }
+        next
+    }
+
+    fn decide(&mut self, now: Instant) -> Next {
         if let Some(opening) = self.opening.take() {
-            return Next::Write(opening.bytes.into());
+            return self.begin(*opening, now);
         }
         if self.ended {
             return Next::End;
@@ -225,7 +232,7 @@ impl Connection {
             }
             // Everything in this batch was told before, and there is more.
         }
-        if self.close_joins() {
+        if self.settle(now) {
             self.put_off(now);
             return Next::Write(self.id_block().into());
         }
@@ -303,47 +310,6 @@ impl Connection {
         }
         self.guard.metrics().delivered(delivered, oldest);
         (out.finish(), taken == batch.events.len() && !batch.more)
-    }
-
-    /// Parts whose channels have been joined, and of which all that was promised is written: the cursor covers the gaps too.
-    /// Whether there is something to say of that.
-    fn close_joins(&mut self) -> bool {
-        let mut moved = false;
-        for (index, part) in self.parts.iter_mut().enumerate() {
-            if !part.joining || part.held {
-                continue;
-            }
-            let Some(promised) = join::promised(index, part.at.position, &self.readers) else { continue };
-            if promised <= part.watermark {
-                (part.joining, part.awaits) = (false, Position::ZERO);
-                moved |= part.raise_to_watermark();
-            } else if part.awaits != promised {
-                part.awaits = promised;
-                self.hub.wake_at(part.partition, promised, &self.wakeup);
-            }
-        }
-        moved
-    }
-
-    /// Raises the cursor to the watermarks, up to which nothing is left to write. Returns whether it moved.
-    fn move_cursor(&mut self) -> bool {
-        let mut moved = false;
-        for part in self.parts.iter_mut().filter(|part| !part.held && !part.joining) {
-            moved |= part.raise_to_watermark();
-        }
-        moved
-    }
-
-    /// Whether it has not come to its channels for too long, as the last look found. Without a session there is nothing it
-    /// could do.
-    fn is_stuck(&mut self, now: Instant) -> bool {
-        let mut waiting = self.parts.iter().filter(|part| part.held || part.joining);
-        if !waiting.any(|part| self.hub.is_up(part.partition)) {
-            self.joining_since = None;
-            return false;
-        }
-        let since = *self.joining_since.get_or_insert(now);
-        now.saturating_duration_since(since) >= JOIN_DEADLINE
     }
 
     fn wait_until(&self, now: Instant) -> Instant {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::event_stream::encode;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::join::{Part, Reader};
 use super::resume::Resume;
-use super::{Connection, ConnectionSettings, NotLive, Parts, Readers, Request, pass};
+use super::{Connection, ConnectionSettings, Next, NotLive, Parts, Readers, Request, pass};
 use crate::broker::Partition;
 use crate::hub::{Hub, Subscription};
 
@@ -26,7 +27,28 @@ pub struct Greeting {
 pub(super) struct Opening {
     /// By what it is named there.
     pub(super) number: u64,
-    pub(super) bytes: Bytes,
+    bytes: Bytes,
+    /// When the stream was asked for, where that was said.
+    asked: Option<Instant>,
+}
+
+impl Connection {
+    /// It was asked for at this time. To be said before it is asked anything.
+    #[must_use]
+    pub fn asked_at(mut self, asked: Instant) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.asked = Some(asked);
+        }
+        self
+    }
+
+    /// What it says first.
+    pub(super) fn begin(&self, opening: Opening, now: Instant) -> Next {
+        if let Some(asked) = opening.asked {
+            self.guard.metrics().connected(now.saturating_duration_since(asked));
+        }
+        Next::Write(opening.bytes.into())
+    }
 }
 
 impl Connection {
@@ -106,7 +128,7 @@ pub(super) fn of(
         encode::id(&mut out, &id);
     }
     encode::end(&mut out);
-    Opening { number, bytes: out.into() }
+    Opening { number, bytes: out.into(), asked: None }
 }
 
 /// 80-120 % of `retry`, so that clients cut off together do not come back together.

@@ -118,16 +118,18 @@ impl Passes {
         Renewed::Done
     }
 
-    /// How many there are.
+    /// Streams of `user` whose channels are `such`.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().len()
+    pub fn count(&self, user: &str, such: impl Fn(&[Channel]) -> bool) -> usize {
+        let all: Vec<Arc<Entry>> = self.lock().values().cloned().collect();
+        let of_user = |entry: &&Arc<Entry>| entry.lock().terms.user.as_deref() == Some(user) && such(&entry.channels);
+        all.iter().filter(of_user).count()
     }
 
     /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Not under the lock: a wake may drop a connection, which comes back here.
@@ -203,6 +205,9 @@ mod tests {
         let channels = || Box::from([Channel::parse("a").unwrap()]);
         let enter = |number, user: &str| passes.enter(number, terms(user, "j", None), channels(), &Arc::default());
         let (one, other) = (enter(1, "42"), enter(2, "43"));
+        let on_a = |channels: &[Channel]| channels.iter().any(|channel| channel.as_str() == "a");
+        let on = |user: &str| (passes.count(user, on_a), passes.count(user, |channels| !on_a(channels)));
+        assert_eq!((on("42"), on("44")), ((1, 0), (0, 0)));
         passes.disconnect("42");
         assert_eq!((one.entry.look().2, other.entry.look().2), (Some(CloseReason::Disconnected), None));
         passes.revoke(&revocation("j"));

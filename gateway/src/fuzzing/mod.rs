@@ -7,7 +7,9 @@
 // A finding is a panic; there is no other way to tell libFuzzer.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod client;
 mod other_reader;
+mod publish;
 mod requests;
 mod stream;
 mod token;
@@ -17,9 +19,11 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their seeds' folders.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("head", requests::head),
     ("query", requests::query),
+    ("client", client::client),
+    ("publish", publish::publish),
     ("cursor", wire::cursor),
     ("envelope", wire::envelope),
     ("message", wire::message),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::auth::Access;
 use shared::channel::Channel;
 
-use super::other_reader;
+use super::other_reader::{self, MAX_HEAD};
 use crate::connection::Resume;
 use crate::http::{Limits, is_stream, params};
 use crate::lane::direct::{framing, head};
@@ -24,7 +24,12 @@ pub(super) fn head(bytes: &[u8]) {
         assert!(!matches!(part, head::Head::Other) || matches!(whole, head::Head::Other), "other, then not");
         assert!(!matches!(part, head::Head::Stream(_)) || end == bytes.len() || matches!(whole, head::Head::Other));
     }
-    if bytes.len() > other_reader::MAX_HEAD {
+    // Long ones in a few pieces, since all of it is looked at again with each; short ones in very many.
+    for (size, most) in [(1, 256), (7, 256), (bytes.len() / 31 + 1, MAX_HEAD), (bytes.len() / 40 + 1, MAX_HEAD)] {
+        in_pieces(bytes, size, most);
+    }
+    // As full as hyper's own buffer, which does not wait for more.
+    if bytes.len() > MAX_HEAD || (bytes.len() == MAX_HEAD && matches!(whole, head::Head::Part)) {
         return;
     }
     match whole {
@@ -43,6 +48,35 @@ pub(super) fn head(bytes: &[u8]) {
             answer(&parts.headers);
             chunk(bytes);
         }
+    }
+}
+
+/// However a head is cut, it is what it is as a whole, unless it is beyond a bound; and it never waits beyond one.
+fn in_pieces(bytes: &[u8], size: usize, most: usize) {
+    let mut beginning = head::Beginning::default();
+    for (number, piece) in (1..).zip(bytes.chunks(size)) {
+        let so_far = &bytes[..bytes.len().min(number * size)];
+        let (found, whole) = (beginning.add(piece, is_stream, most), head::read(so_far, is_stream));
+        match (found, whole) {
+            (head::Head::Part, whole) => {
+                assert!(matches!(whole, head::Head::Part), "it waits for more of a head that is whole");
+                assert!(so_far.len() < most && number < usize::from(head::MAX_PIECES), "it waits beyond a bound");
+                continue;
+            }
+            (head::Head::Stream(found), head::Head::Stream(whole)) => {
+                assert!(so_far.len() <= most, "a head of {} bytes", so_far.len());
+                assert_eq!((found.uri(), found.headers()), (whole.uri(), whole.headers()));
+            }
+            (head::Head::Stream(_), _) => panic!("a stream of what is none"),
+            (head::Head::Other, head::Head::Other) => {}
+            (head::Head::Other, head::Head::Stream(_)) => assert!(so_far.len() > most, "a stream is given away"),
+            (head::Head::Other, head::Head::Part) => {
+                let at_bound = so_far.len() >= most || number == usize::from(head::MAX_PIECES);
+                assert!(at_bound, "a part is given away within the bounds");
+            }
+        }
+        assert_eq!(beginning.into_read(), so_far, "what was read is handed on");
+        return;
     }
 }
 

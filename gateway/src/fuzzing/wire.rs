@@ -52,7 +52,7 @@ pub(super) fn envelope(bytes: &[u8]) {
     }
 }
 
-fn one_event(event: &Event) {
+pub(super) fn one_event(event: &Event) {
     let mut bytes = Vec::new();
     encode::event(&mut bytes, event);
     let mut decoder = Decoder::new();

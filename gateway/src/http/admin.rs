@@ -13,10 +13,11 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use publisher::http::{method_not_allowed, not_found};
 use serde::Serialize;
+use shared::process;
 use tokio::time::Instant;
 
 use crate::hub::{Health, Hub};
-use crate::metrics::NodeMetrics;
+use crate::metrics::{ConnectionMetrics, NodeMetrics};
 use crate::shutdown::Lifecycle;
 
 /// A node that has not heard itself for so long, in a session, is deaf: six of the broker's intervals.
@@ -32,6 +33,8 @@ pub struct Admin {
     pub prometheus: PrometheusHandle,
     /// Gauges that are set when asked for.
     pub metrics: Arc<NodeMetrics>,
+    /// Of each lane; what was written is put into the counters when asked for.
+    pub connections: [Arc<ConnectionMetrics>; 2],
     /// How long the broker may be away before the node is not ready. A load balancer without ready nodes answers 503,
     /// which ends every `EventSource` for good.
     pub unready_after: Duration,
@@ -79,7 +82,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     if let Some(age) = admin.hub.barrier_age(Instant::now()) {
         admin.metrics.probe_age.set(age.as_secs_f64());
     }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.prometheus.render()).into_response()
+    admin.connections.iter().for_each(|connections| connections.flush());
+    let mut text = admin.prometheus.render();
+    process::render(&mut text);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 impl Admin {

@@ -61,13 +61,17 @@ pub(super) async fn by_body(
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = Caller::of(&request, &access, &node.admission);
+    let key = node.admission.key(&request, &access);
     let (head, body) = request.into_parts();
     if !has_media_type(&head.headers, "application/json") {
         return Err(Problem::unsupported_type("application/json", "the channels come as application/json"));
     }
-    let body = read_body(body, "body", params::max_body(&node.limits)).await?;
-    let channels =
-        params::channels_of_body(&body, &access, &node.limits).inspect_err(|problem| count(&node, problem))?;
+    let channels = {
+        let most = params::max_body(&node.limits);
+        let _room = node.admission.bodies.take(&key, most).await;
+        let body = read_body(body, "body", most).await?;
+        params::channels_of_body(&body, &access, &node.limits).inspect_err(|problem| count(&node, problem))?
+    };
     let wanted = wanted(&head.headers, head.uri.query().unwrap_or_default(), &node)?;
     Ok(open(&node, &way, &access, &channels, &wanted, caller).await)
 }
@@ -111,7 +115,10 @@ async fn open(
     wanted: &connection::Request,
     caller: Caller,
 ) -> Response {
+    let caller = caller.on(channels, access, &node.admission);
+    let asked = Instant::now();
     let opened = attach(node, way, channels, wanted, caller).await;
+    let opened = opened.map(|opened| opened.map(|connection| connection.asked_at(asked)));
     if let Ok(Some(connection)) = &opened {
         // What a page knows of its stream, beside the name of the request that it cannot see.
         tracing::debug!(connection = connection.name(), channels = channels.len(), "opening an event stream");

@@ -26,10 +26,10 @@ use publisher::http::{method_not_allowed, name_request, not_found, url_limit};
 use publisher::orders::Orders;
 use shared::auth::Verifier;
 
-pub use self::admission::Admission;
+pub use self::admission::{AddressRate, Admission};
 pub use self::auth::auth;
 pub use self::connects::Connects;
-pub use self::told::Told;
+pub use self::told::{Told, Word};
 use crate::connection::{ConnectionSettings, Passes};
 use crate::hub::Hub;
 use crate::metrics::{ConnectionMetrics, NodeMetrics};

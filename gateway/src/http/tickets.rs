@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderValue, Method, StatusCode};
 use publisher::http::problem::Problem;
-use publisher::http::{has_media_type, query, read_body};
+use publisher::http::{Over, has_media_type, query, read_body};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -34,6 +34,7 @@ pub(super) async fn issue(
     request: Request,
 ) -> Result<Response, Problem> {
     let token = token_of(&access, "a ticket stands for a token")?;
+    allow(&node, &request, &access)?;
     read_body(request.into_body(), "body", MAX_BODY).await?;
     let code = code()?;
     let stands_for = store(token, SystemTime::now() + TICKET_TTL);
@@ -112,6 +113,7 @@ pub(super) async fn renew(
     if !has_media_type(request.headers(), "application/json") {
         return Err(Problem::unsupported_type("application/json", "the connection comes as application/json"));
     }
+    allow(&node, &request, &access)?;
     let body = read_body(request.into_body(), "body", MAX_BODY).await?;
     let Renew { connection } = serde_json::from_slice(&body)
         .map_err(|error| if error.is_data() { wrong_connection() } else { Problem::malformed_json(&error, 1) })?;
@@ -131,6 +133,18 @@ pub(super) async fn renew(
             Ok(StatusCode::ACCEPTED.into_response())
         }
     }
+}
+
+/// Each ticket is kept for its time, and each renewal read by every node: nobody has any number of them.
+fn allow(node: &Node, request: &Request, access: &Access) -> Result<(), Problem> {
+    let key = node.admission.key(request, access);
+    node.admission.tickets.take_one(&key).map_err(|over| {
+        let wait = if let Over::For(wait) = over { wait } else { Duration::from_secs(1) };
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tickets", "too many tickets")
+            .detail("more tickets and renewals of one user than are given in the time")
+            .retry_after(seconds)
+    })
 }
 
 fn wrong_connection() -> Problem {

@@ -1,16 +1,19 @@
-//! What all nodes are told, carried out on this one.
+//! What all nodes are told, carried out on this one; and what this one answers when all are asked.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use publisher::census::Myself;
 use publisher::orders::Hear;
 use shared::auth::{Access, Token, Verifier};
+use shared::census::{Beat, Doing, Of};
 use shared::channel::Channel;
 use shared::order::{Order, Renewal, Revocation};
 use tokio::sync::watch;
 
-use crate::connection::{self, Passes, Renewed, Terms};
+use crate::connection::{self, Gate, Passes, Renewed, Terms};
 use crate::hub::Hub;
+use crate::shutdown::Lifecycle;
 
 /// Hears orders for the node.
 pub struct Told {
@@ -22,6 +25,35 @@ pub struct Told {
     pub verifier: Arc<Verifier>,
     /// Told once revocations are known.
     pub begun: watch::Sender<bool>,
+    /// What the node says of itself.
+    pub word: Word,
+}
+
+/// What the node says of itself to others.
+pub struct Word {
+    node: String,
+    /// Random, of this process.
+    incarnation: String,
+    /// Unix milliseconds.
+    started: u64,
+    /// Knows the open connections.
+    gate: Arc<Gate>,
+    lifecycle: Arc<Lifecycle>,
+}
+
+impl Word {
+    /// Of a life that begins now.
+    #[must_use]
+    pub fn new(node: &str, gate: Arc<Gate>, lifecycle: Arc<Lifecycle>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            node: node.to_owned(),
+            incarnation: format!("{:032x}", fastrand::u128(..)),
+            started: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            gate,
+            lifecycle,
+        }
+    }
 }
 
 impl Hear for Told {
@@ -51,6 +83,35 @@ impl Hear for Told {
     fn revocations(&self, all: Vec<Revocation>) {
         self.revoke(&all);
         self.begun.send_replace(true);
+    }
+
+    fn myself(&self) -> Option<Myself> {
+        let Word { node, incarnation, started, gate, lifecycle } = &self.word;
+        let beat = Beat {
+            node: node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: *started,
+            state: if lifecycle.is_draining() { Doing::Draining } else { Doing::Serving },
+            connections: gate.open() as u64,
+            channels: self.hub.channels() as u64,
+        };
+        Some(Myself { incarnation: incarnation.clone(), beat })
+    }
+
+    fn asked(&self, of: &Of) -> Option<u64> {
+        let connections = match of {
+            Of::Channel(channel) => self.hub.connections(channel),
+            Of::User(user) => {
+                let channel = Channel::user(user).ok();
+                let on_channel = channel.as_ref().map_or(0, |channel| self.hub.connections(channel));
+                // Those on the user's channel are counted there already.
+                let elsewhere = self
+                    .passes
+                    .count(user, |channels| channel.as_ref().is_none_or(|channel| !channels.contains(channel)));
+                on_channel + elsewhere
+            }
+        };
+        Some(connections as u64)
     }
 }
 

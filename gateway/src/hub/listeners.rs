@@ -75,6 +75,13 @@ impl Tokens {
         }
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(tokens) => tokens.len(),
+        }
+    }
+
     /// All keys are below it.
     fn end(&self) -> usize {
         match self {
@@ -87,6 +94,12 @@ impl Tokens {
 impl Listeners {
     pub(super) fn is_empty(&self) -> bool {
         self.tasks.as_ref().is_none_or(|tasks| tasks.is_empty()) && self.loops.is_empty()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        let on_loops = self.loops.iter().map(|on_loop| on_loop.tokens.len());
+        self.tasks.as_ref().map_or(0, |tasks| tasks.len()) + on_loops.sum::<usize>()
     }
 
     /// Returns the key by which to remove it.

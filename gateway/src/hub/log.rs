@@ -148,8 +148,14 @@ impl Log {
         Some((self.first + skip as u64..).zip(self.ephemeral.range(skip..)))
     }
 
-    fn len(&self) -> usize {
+    /// Events.
+    pub(super) fn len(&self) -> usize {
         self.durable.len() + self.ephemeral.len()
+    }
+
+    /// Their memory, as it is bounded.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn drop_oldest(&mut self) {

@@ -281,6 +281,18 @@ impl Hub {
         local.call();
     }
 
+    /// Connections on `channel`.
+    #[must_use]
+    pub fn connections(&self, channel: &Channel) -> usize {
+        self.find(channel).map_or(0, |local| local.lock().listeners.len())
+    }
+
+    /// Channels that are subscribed, or are to be.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.lock().channels.len()
+    }
+
     /// Unsubscribes channels whose linger was over by `now`. A log goes with its channel.
     pub fn sweep(&self, now: Instant) {
         let mut table = self.lock();
@@ -306,13 +318,16 @@ impl Hub {
     fn trim(&self, now: Instant) {
         self.may_tell.store(true, Ordering::Relaxed);
         let locals = self.lock().all();
+        let (mut events, mut bytes) = (0, 0);
         for local in locals {
             let mut state = local.lock();
             state.log.trim(now, &self.settings.log);
+            (events, bytes) = (events + state.log.len(), bytes + state.log.bytes());
             if let Some(replays) = &mut state.replays {
                 replays.trim(now);
             }
         }
+        self.metrics.logs(events, bytes);
     }
 
     fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::direct::{Arrival, DirectLane};
 use super::hyper::{Handed, HyperLane};
-use super::serve::TlsPort;
+use super::serve::{Peers, TlsPort};
+use crate::connection::AddressPlace;
 
 /// Sockets that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): a whole node's clients come at
 /// once when another one fails.
@@ -24,6 +25,22 @@ const INHERITED: bool = cfg!(target_os = "linux");
 const TOGETHER: Duration = Duration::from_millis(2);
 /// Between attempts to accept after the system refused one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket's place among those that there may be, and among those of its peer. Given back on drop.
+#[derive(Debug)]
+#[allow(dead_code)] // held for their drop
+pub(super) struct SocketPlace {
+    _permit: OwnedSemaphorePermit,
+    /// Boxed, since most have none, and each socket holds it.
+    peer: Option<Box<AddressPlace>>,
+}
+
+impl SocketPlace {
+    /// Of a socket whose peer is not counted.
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit, peer: None }
+    }
+}
 
 /// Binds `address`, see [`shared::net::bind`].
 ///
@@ -40,6 +57,8 @@ pub(super) struct Lanes {
     pub(super) hyper: Arc<HyperLane>,
     /// Then all of them go to the hyper lane, after a handshake.
     pub(super) tls: Option<TlsPort>,
+    /// How many sockets a peer may have; `None`: any number.
+    pub(super) peers: Option<Peers>,
 }
 
 /// Accepts until `stop`, `max` sockets at a time; more wait.
@@ -61,13 +80,13 @@ pub(super) async fn accept_all(
             accepted = accept(&listener, &places, &mut full, max) => accepted,
         };
         match accepted {
-            Ok((socket, place)) => {
+            Ok((socket, from, permit)) => {
                 if std::mem::take(&mut refused) {
                     tracing::info!("accepting connections again");
                 }
-                lanes.give(socket, place);
-                while let Some(Ok((socket, place))) = accept(&listener, &places, &mut full, max).now_or_never() {
-                    lanes.give(socket, place);
+                lanes.give(socket, from, permit);
+                while let Some(Ok((socket, from, permit))) = accept(&listener, &places, &mut full, max).now_or_never() {
+                    lanes.give(socket, from, permit);
                 }
                 tokio::time::sleep(TOGETHER).await;
             }
@@ -90,19 +109,27 @@ async fn accept(
     places: &Arc<Semaphore>,
     full: &mut bool,
     max: usize,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let free = places.available_permits();
     if free == 0 && !*full {
         tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
     }
     *full = free == 0 || (*full && free <= max / 10);
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
-    Ok((socket, place))
+    let (socket, from) = listener.accept().await?;
+    Ok((socket, from, place))
 }
 
 impl Lanes {
-    fn give(&self, socket: TcpStream, place: OwnedSemaphorePermit) {
+    fn give(&self, socket: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
+        let mut place = SocketPlace::new(permit);
+        if let Some(peers) = &self.peers {
+            match peers.enter(from.ip()) {
+                Ok(peer) => place.peer = peer.map(Box::new),
+                // An `EventSource` takes the end of its connection for a reason to come back.
+                Err(_) => return,
+            }
+        }
         if !INHERITED && let Err(error) = set_options(&socket, self.hyper.write_timeout()) {
             tracing::debug!(%error, "cannot set socket options");
         }

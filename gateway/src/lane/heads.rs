@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Transport;
 use crate::metrics::{LimitMetrics, Limited};
 
 /// Longest head, in bytes, where nothing else is said.
@@ -30,14 +31,14 @@ impl Heads {
         Self { most: DEFAULT_MAX_HEAD, timeout: DEFAULT_HEAD_TIMEOUT, metrics }
     }
 
-    /// Counts what ended a connection of the hyper lane, where it is one of these bounds.
-    pub(super) fn count(&self, error: &(dyn Error + 'static)) {
+    /// Counts what ended a connection of the hyper lane, where it is one of these bounds. One that was idle was within them.
+    pub(super) fn count(&self, error: &(dyn Error + 'static), transport: &Transport) {
         let mut at = Some(error);
         while let Some(error) = at {
             if let Some(error) = error.downcast_ref::<hyper::Error>() {
                 if error.is_parse_too_large() {
                     self.metrics.over(Limited::Head);
-                } else if error.is_timeout() {
+                } else if error.is_timeout() && transport.awaits_head() {
                     self.metrics.over(Limited::HeadTimeout);
                 }
                 return;

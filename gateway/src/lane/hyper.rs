@@ -21,14 +21,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use shared::net::{ClientStream, PeerAddress, RequestBody, TimedStream};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::accept::SocketPlace;
+use super::heard::Heard;
 use super::response::ResponseBody;
 use super::transport::Transport;
 use super::{Heads, Way};
+use crate::metrics::Limited;
 
 /// Most bytes that hyper holds for one HTTP/2 stream beyond a write under way.
 const HTTP2_BUFFER: usize = 64 << 10;
@@ -52,17 +55,19 @@ pub struct HyperLane {
 pub(super) struct Handed {
     pub(super) stream: TcpStream,
     /// Its place among the sockets that there may be.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: SocketPlace,
     /// What was read of it.
     pub(super) read: Bytes,
     /// What the router has answered to the first request.
     pub(super) answer: Option<Response>,
+    /// When it is given up without a whole head: whoever read of it before has waited already. `None`: after as long as any.
+    pub(super) head_until: Option<Instant>,
 }
 
 impl Handed {
     /// A socket of which nothing was read.
-    pub(super) fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, place, read: Bytes::new(), answer: None }
+    pub(super) fn new(stream: TcpStream, place: SocketPlace) -> Self {
+        Self { stream, place, read: Bytes::new(), answer: None, head_until: None }
     }
 }
 
@@ -94,52 +99,61 @@ impl HyperLane {
 
     /// Serves a socket until its connection ends. Called in a runtime.
     pub(super) fn take(&self, handed: Handed) {
-        let Handed { stream, place, read, answer } = handed;
+        let Handed { stream, place, read, answer, head_until } = handed;
         let address = stream.peer_addr().ok();
         let transport = Transport::new(self.write_timeout);
         let stream = TimedStream::new(stream, transport.peer().clone(), self.write_timeout).with_read(read);
-        let served = self.serve(ClientStream::Plain(stream), answer, transport, address);
+        let served = self.serve(ClientStream::Plain(stream), answer, head_until, transport, address);
         self.tasks.spawn(async move {
             served.await;
             drop(place);
         });
     }
 
-    /// Serves what is on `stream` until it ends. The connection is on the heap by itself: inside the future of [`drive`] it
-    /// would be there twice over.
+    /// Serves what is on `stream` until it ends, or until `head_until` without a whole head. The connection is on the heap by
+    /// itself: inside the future of [`drive`] it would be there twice over.
     pub(super) fn serve(
         &self,
         stream: ClientStream,
         answer: Option<Response>,
+        head_until: Option<Instant>,
         transport: Arc<Transport>,
         address: Option<SocketAddr>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let peer = address.map(|address| PeerAddress(address.ip()));
         let service =
             OnTransport { router: self.router.clone(), transport: transport.clone(), peer, answer: Mutex::new(answer) };
+        let heard = Heard::new(stream, transport.clone());
         let connection =
-            builder(self.tasks.clone(), &self.heads).serve_connection(TokioIo::new(stream), service).into_owned();
-        drive(Box::pin(connection), transport, address, self.heads.clone(), self.stop.clone())
+            builder(self.tasks.clone(), &self.heads).serve_connection(TokioIo::new(heard), service).into_owned();
+        let head_until = head_until.unwrap_or_else(|| Instant::now() + self.heads.timeout);
+        drive(Box::pin(connection), transport, address, head_until, self.heads.clone(), self.stop.clone())
     }
 }
 
-type Connection = auto::Connection<'static, TokioIo<ClientStream>, OnTransport, TrackedExecutor>;
+type Connection = auto::Connection<'static, TokioIo<Heard>, OnTransport, TrackedExecutor>;
 
 async fn drive(
     mut connection: Pin<Box<Connection>>,
     transport: Arc<Transport>,
     peer: Option<SocketAddr>,
+    head_until: Instant,
     heads: Heads,
     stop: CancellationToken,
 ) {
-    let mut given_up = pin!(transport.given_up(heads.timeout));
+    let mut given_up = pin!(transport.given_up(head_until, heads.timeout));
     let mut stopping = false;
     let result = loop {
         tokio::select! {
             // The connection first: at a stop, a request that was read already is answered.
             biased;
             result = connection.as_mut() => break result,
-            () = given_up.as_mut() => return tracing::debug!(?peer, "gave up a silent or stalled connection"),
+            () = given_up.as_mut() => {
+                if transport.awaits_head() {
+                    heads.metrics.over(Limited::HeadTimeout);
+                }
+                return tracing::debug!(?peer, "gave up a silent or stalled connection");
+            }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
@@ -150,7 +164,7 @@ async fn drive(
         }
     };
     if let Err(error) = result {
-        heads.count(&*error);
+        heads.count(&*error, &transport);
         // Clients go away all the time.
         tracing::debug!(?peer, error = %error, "connection ended");
     }

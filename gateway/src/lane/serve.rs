@@ -1,13 +1,13 @@
 //! A port and its lanes, from the first socket to the last.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use metrics::Counter;
-use shared::net::Tls;
+use shared::net::{Proxies, Tls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +15,8 @@ use super::Heads;
 use super::accept::{Lanes, accept_all};
 use super::direct::{DirectLane, DirectSettings};
 use super::hyper::HyperLane;
+use crate::connection::{AddressFull, AddressPlace, Addresses};
+use crate::metrics::{LimitMetrics, Limited};
 
 /// How a port treats its sockets.
 #[derive(Clone)]
@@ -29,6 +31,29 @@ pub struct LaneSettings {
     pub direct: Option<DirectPort>,
     /// `None`: the port is plain. With TLS all sockets are the hyper lane's.
     pub tls: Option<TlsPort>,
+    /// `None`: a peer may have any number of sockets.
+    pub peers: Option<Peers>,
+}
+
+/// How many sockets the other end of one may have at a time. Proxies that are trusted may have any number.
+#[derive(Clone)]
+pub struct Peers {
+    /// Who has how many.
+    pub addresses: Arc<Addresses>,
+    /// Whose sockets are not counted.
+    pub proxies: Proxies,
+    /// Counts those that were closed at once.
+    pub metrics: Arc<LimitMetrics>,
+}
+
+impl Peers {
+    /// A place for a socket whose other end is `peer`; `Ok(None)` where it is not counted.
+    pub(super) fn enter(&self, peer: IpAddr) -> Result<Option<AddressPlace>, AddressFull> {
+        if self.proxies.trusts(peer.to_canonical()) {
+            return Ok(None);
+        }
+        self.addresses.enter(peer.into()).inspect_err(|_| self.metrics.over(Limited::Address))
+    }
 }
 
 /// What a port of TLS has to know.
@@ -63,11 +88,11 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let LaneSettings { write_timeout, heads, max_sockets, direct, tls } = settings;
+    let LaneSettings { write_timeout, heads, max_sockets, direct, tls, peers } = settings;
     let hyper = HyperLane::new(router.clone(), write_timeout, heads.clone(), tasks, stop.clone());
     // Event loops write what is shared by all connections; what goes by TLS is a connection's own.
     let Some(DirectPort { loops, rest, is_stream }) = direct.filter(|_| tls.is_none()) else {
-        return accept_all(listener, Lanes { direct: None, hyper, tls }, max_sockets, stop).await;
+        return accept_all(listener, Lanes { direct: None, hyper, tls, peers }, max_sockets, stop).await;
     };
     let settings = DirectSettings {
         loops,
@@ -80,7 +105,8 @@ pub async fn serve(
         stop: stop.clone(),
     };
     let (direct, ended) = DirectLane::start(&settings)?;
-    let accepting = accept_all(listener, Lanes { direct: Some(direct), hyper, tls: None }, max_sockets, stop.clone());
+    let accepting =
+        accept_all(listener, Lanes { direct: Some(direct), hyper, tls: None, peers }, max_sockets, stop.clone());
     tokio::pin!(ended);
     tokio::select! {
         accepted = accepting => {

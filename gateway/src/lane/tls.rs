@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::accept::SocketPlace;
 use super::hyper::HyperLane;
 use super::serve::TlsPort;
 use super::transport::Transport;
@@ -13,7 +13,7 @@ impl HyperLane {
     /// Serves a socket, from its handshake until its connection ends. That takes its place among the sockets from the
     /// beginning, so that handshakes under way are bounded too. A stop ends a handshake at once: nothing was asked yet.
     /// Called in a runtime.
-    pub(super) fn take_tls(self: &Arc<Self>, port: TlsPort, socket: TcpStream, place: OwnedSemaphorePermit) {
+    pub(super) fn take_tls(self: &Arc<Self>, port: TlsPort, socket: TcpStream, place: SocketPlace) {
         let lane = self.clone();
         self.tasks().spawn(async move {
             let _place = place;
@@ -24,7 +24,7 @@ impl HyperLane {
                 accepted = port.tls.accept(socket, transport.peer().clone(), lane.write_timeout()) => accepted,
             };
             match accepted {
-                Ok(stream) => lane.serve(stream, None, transport, address).await,
+                Ok(stream) => lane.serve(stream, None, None, transport, address).await,
                 Err(error) => {
                     port.failed.increment(1);
                     tracing::debug!(peer = ?address, %error, "no TLS on a connection");

@@ -24,6 +24,8 @@ pub struct Transport {
     write_timeout: Duration,
     /// What socket and requests say. Timed out is also an HTTP/2 answer that stood still; read when a body is dropped.
     peer: Arc<Peer>,
+    /// A head has begun. Set by who reads the socket while nothing is being answered, unset by the request.
+    head_begun: AtomicBool,
     /// Fires at every request.
     requested: Notify,
     /// The requests come by HTTP/2.
@@ -65,6 +67,7 @@ impl Transport {
             opened: Instant::now(),
             write_timeout,
             peer: Arc::default(),
+            head_begun: AtomicBool::new(false),
             requested: Notify::new(),
             http2: AtomicBool::new(false),
             answers: Mutex::default(),
@@ -84,9 +87,22 @@ impl Transport {
     /// Notes that a request came.
     pub(super) fn request(&self, http2: bool) -> Answering {
         self.http2.store(http2, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
         let answering = self.peer.answering();
         self.requested.notify_one();
         answering
+    }
+
+    /// Notes that something came. While a request is answered that may be its body.
+    pub(super) fn heard(&self) {
+        if !self.peer.is_answering() {
+            self.head_begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a part of a head came, and not all of it. Nothing is known of that where requests come by HTTP/2.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.head_begun.load(Ordering::Relaxed) && !self.http2.load(Ordering::Relaxed)
     }
 
     /// Watches one more answer on HTTP/2.
@@ -98,12 +114,13 @@ impl Transport {
         progress
     }
 
-    /// Ends when the transport is to be given up: no request for `idle`, the first one included, or an HTTP/2 answer that
-    /// stood still for the write timeout.
-    pub(super) async fn given_up(&self, idle: Duration) {
-        let mut quiet_since = Instant::now();
+    /// Ends when the transport is to be given up: no request until `first`, or none for `idle` after that, or an HTTP/2 answer
+    /// that stood still for the write timeout.
+    pub(super) async fn given_up(&self, first: Instant, idle: Duration) {
+        let mut until = first;
         loop {
-            let requested = tokio::time::timeout(self.pause(idle), self.requested.notified()).await.is_ok();
+            let pause = self.pause(idle).min(until.saturating_duration_since(Instant::now()));
+            let requested = tokio::time::timeout(pause, self.requested.notified()).await.is_ok();
             if requested && !self.http2.load(Ordering::Relaxed) {
                 // HTTP/1.1 has one answer at a time, the socket itself tells, and hyper times what is between requests.
                 return std::future::pending().await;
@@ -114,8 +131,8 @@ impl Transport {
                 return;
             }
             if requested || self.peer.is_answering() {
-                quiet_since = now;
-            } else if now.saturating_duration_since(quiet_since) >= idle {
+                until = now + idle;
+            } else if now >= until {
                 return;
             }
         }
@@ -153,7 +170,7 @@ mod tests {
     async fn lives(transport: &Transport) -> Option<Duration> {
         let start = Instant::now();
         let day = Duration::from_secs(24 * 3_600);
-        tokio::time::timeout(day, transport.given_up(IDLE)).await.ok().map(|()| start.elapsed())
+        tokio::time::timeout(day, transport.given_up(start + IDLE, IDLE)).await.ok().map(|()| start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,6 +178,37 @@ mod tests {
         let transport = Transport::new(WRITE_TIMEOUT);
         assert_eq!(lives(&transport).await.map(|lived| lived.as_secs()), Some(75));
         assert!(!transport.is_timed_out());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_was_waited_for_already_has_what_is_left() {
+        let (transport, start) = (Transport::new(WRITE_TIMEOUT), Instant::now());
+        transport.given_up(start + Duration::from_secs(13), IDLE).await;
+        assert_eq!(start.elapsed().as_secs(), 13);
+        // Once there was a request, the next one is waited for as ever.
+        let start = Instant::now();
+        drop(transport.request(true));
+        transport.given_up(start + Duration::from_secs(13), IDLE).await;
+        let lived = start.elapsed();
+        assert!((IDLE..IDLE + WRITE_TIMEOUT).contains(&lived), "{lived:?}");
+    }
+
+    #[test]
+    fn a_head_has_begun_when_something_comes_that_belongs_to_no_request() {
+        let transport = Transport::new(WRITE_TIMEOUT);
+        assert!(!transport.awaits_head(), "nothing came");
+        transport.heard();
+        assert!(transport.awaits_head());
+        let request = transport.request(false);
+        transport.heard();
+        assert!(!transport.awaits_head(), "the body of the request");
+        drop(request);
+        assert!(!transport.awaits_head(), "idle");
+        transport.heard();
+        assert!(transport.awaits_head(), "the next one");
+        drop(transport.request(true));
+        transport.heard();
+        assert!(!transport.awaits_head(), "frames of HTTP/2");
     }
 
     #[tokio::test(start_paused = true)]

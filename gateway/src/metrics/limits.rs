@@ -1,13 +1,51 @@
-//! What limits count: a part of the one file that declares metrics.
-#![allow(clippy::disallowed_macros)] // as metrics.rs itself
+//! What limits count.
 
-use metrics::{Counter, counter, describe_counter};
+use metrics::Counter;
+use shared::metrics::{Kind, Label, Metric};
 
 use super::TurnedAway;
 
-const LIMITED: &str = "sse_gateway_limited_total";
-const LEASES_LOCAL: &str = "sse_gateway_user_leases_local_total";
-const LEASES_OVER: &str = "sse_gateway_user_leases_over_total";
+pub(super) const LIMITED: Metric = Metric {
+    name: "sse_gateway_limited_total",
+    kind: Kind::Counter,
+    labels: &[Label {
+        name: "limit",
+        values: &[
+            ("connections", "`limits.max_connections`: turned away, `capacity`"),
+            (
+                "address",
+                "`limits.max_connections_per_address`: turned away; a socket of a peer that has too many is closed",
+            ),
+            ("user", "`limits.max_connections_per_user`: turned away"),
+            ("connects", "`limits.connects_per_second`: turned away, `rate`"),
+            ("channels", "`limits.max_channels` of one stream, or a name of over 256 bytes: 400"),
+            (
+                "head",
+                "`limits.max_head`, or over 100 lines, by HTTP/1: 431, and the connection ends. By HTTP/2 431 too, not counted here",
+            ),
+            (
+                "head_timeout",
+                "`limits.head_timeout`, where a part of a head came: the connection ends. One on which nothing came, or nothing more, ends as well and is not counted",
+            ),
+        ],
+    }],
+    help: "What was beyond a limit and was not let in",
+    watch: "A rise: [which limit, and what then](operations.md#limits)",
+};
+pub(super) const LEASES_LOCAL: Metric = Metric {
+    name: "sse_gateway_user_leases_local_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Streams of a user that this node's own count let in, since Redis could not be asked in time. They are registered there later",
+    watch: "A rise while `sse_gateway_broker_up` is 1: Redis is slow, or refuses (the log at `debug`)",
+};
+pub(super) const LEASES_OVER: Metric = Metric {
+    name: "sse_gateway_user_leases_over_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Streams found to be more than their user may have over all nodes, when they were registered after Redis was away. They stay open",
+    watch: "A rise: Redis is away often, or users open streams while it is",
+};
 
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +110,9 @@ impl LimitMetrics {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            limited: Limited::ALL.map(|limit| (limit, counter!(LIMITED, "limit" => limit.as_str()))),
-            leases_local: counter!(LEASES_LOCAL),
-            leases_over: counter!(LEASES_OVER),
+            limited: Limited::ALL.map(|limit| (limit, LIMITED.counter(&[("limit", limit.as_str())]))),
+            leases_local: LEASES_LOCAL.counter(&[]),
+            leases_over: LEASES_OVER.counter(&[]),
         }
     }
 
@@ -90,13 +128,4 @@ impl Default for LimitMetrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-pub(super) fn describe() {
-    describe_counter!(LIMITED, "What was beyond a limit and was not let in, by limit.");
-    describe_counter!(
-        LEASES_LOCAL,
-        "Streams of a user that this node's own count let in, since Redis could not be asked."
-    );
-    describe_counter!(LEASES_OVER, "Streams found to be more than their user may have over all nodes, and left open.");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::exchange::{Both, closed, get, kept, stream};
-use crate::support::{Gateway, Raw, eventually};
+use crate::support::{Gateway, Lane, Raw, eventually};
 
 #[tokio::test]
 async fn in_one_segment() {
@@ -157,4 +157,24 @@ async fn a_flood_during_a_stream() {
         (gateway.metric(&gateway.open()).await == 1.0).then_some(())
     })
     .await;
+}
+
+/// More than is kept of it waits in the system. Closed over that, the connection would be reset, and the end of the stream might
+/// be lost on its way.
+#[tokio::test]
+async fn a_stream_ends_in_order_though_its_client_has_sent_on() {
+    let gateway = Gateway::builder().lane(Lane::Direct).start().await;
+    let before = gateway.descriptors_at_rest().await;
+    let mut raw = Raw::connect(&gateway.public).await;
+    raw.send(stream("Connection: close\r\n")).await;
+    raw.head().await;
+    raw.body_until("sse.open").await;
+    assert!(raw.push(&[b'y'; 64 << 10]) > 4 << 10, "more than is kept");
+    gateway.publish(json!({"channel": "a", "data": "last", "end": true})).await;
+    let rest = raw.rest().await;
+    assert!(String::from_utf8_lossy(&rest).contains("\ndata: last\n"), "{}", rest.escape_ascii());
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "{}", rest.escape_ascii());
+    // Once the socket is closed, what the system had to say of it has been said.
+    gateway.is_at_rest(before, "a stream that ended").await;
+    assert!(!raw.was_reset(), "closed over what was not read");
 }

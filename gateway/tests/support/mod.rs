@@ -2,9 +2,11 @@
 
 mod gateway;
 mod raw;
+mod service;
 mod stream;
 
-pub use gateway::{Exit, Gateway, Lane};
+pub use gateway::{Builder, Exit, Gateway, Lane};
 pub use raw::Raw;
+pub use service::Service;
 pub use stream::Stream;
 pub use testkit::{PATIENCE, eventually, soon};

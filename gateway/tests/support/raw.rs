@@ -15,6 +15,8 @@ pub struct Raw {
     chunked: bool,
     /// Body taken out of its chunks and not returned yet.
     body: Vec<u8>,
+    /// A read has failed: the connection was reset.
+    failed: bool,
 }
 
 /// The head of a response.
@@ -50,7 +52,7 @@ impl Raw {
     fn of(socket: TcpStream) -> Self {
         // What is sent in pieces is to arrive in pieces, and at once.
         socket.set_nodelay(true).unwrap();
-        Self { socket, received: Vec::new(), chunked: false, body: Vec::new() }
+        Self { socket, received: Vec::new(), chunked: false, body: Vec::new(), failed: false }
     }
 
     /// Sends, whether or not the other side still listens: that shows in what comes back.
@@ -178,6 +180,11 @@ impl Raw {
         std::mem::take(&mut self.received)
     }
 
+    /// Whether the connection was reset, before its end or behind it.
+    pub fn was_reset(&self) -> bool {
+        self.failed || self.socket.take_error().unwrap().is_some()
+    }
+
     /// Waits for the end of a connection on which nothing is said any more, for longer than anything else may take.
     pub async fn ends_within(&mut self, patience: std::time::Duration) {
         let end = tokio::time::timeout(patience, self.socket.read_buf(&mut self.received)).await;
@@ -238,6 +245,7 @@ impl Raw {
 
     async fn more(&mut self) -> bool {
         let read = soon("something on a socket", self.socket.read_buf(&mut self.received)).await;
+        self.failed |= read.is_err();
         read.is_ok_and(|bytes| bytes > 0)
     }
 }

@@ -10,23 +10,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
-use shared::auth::Access;
+use shared::auth::{Access, AuthError};
 use shared::channel::Channel;
-use tokio::sync::Semaphore;
 
 use super::request::{self, Asked};
 use super::{AskError, Chat, stream};
 use crate::PublishError;
 use crate::http::auth::{may_publish, may_publish_all};
 use crate::http::problem::Problem;
-use crate::http::{DEFAULT_MAX_URL, has_media_type, method_not_allowed, read_body, url_limit};
+use crate::http::{DEFAULT_MAX_URL, Key, Room, has_media_type, method_not_allowed, read_body, url_limit};
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 /// Longest body: a conversation of some forty thousand words. It is held, and what is made of it for the upstream, until
 /// that begins to answer.
 const MAX_BODY: usize = 256 << 10;
-/// Bodies in memory at a time; more wait, within the server's own deadline.
+/// Bodies in memory at a time, a quarter of them of one who asks; more wait, within the server's own deadline.
 const BODIES: usize = 64;
 /// When to come back to a service that has too much to do, or is about to be another one.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -34,8 +33,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What the route has.
 struct Service {
     chat: Arc<Chat>,
-    /// A permit for each body in memory.
-    bodies: Semaphore,
+    /// For bodies in memory.
+    bodies: Room,
 }
 
 /// The answer to who does not want the stream.
@@ -48,7 +47,7 @@ struct Accepted<'a> {
 /// The route, to be mounted on a port of its own or beside others. It sets no deadline for a slow body: the server in
 /// front does, for the head of the answer alone, since the stream behind that takes as long as it takes.
 pub fn router(chat: Arc<Chat>) -> Router {
-    let service = Arc::new(Service { chat, bodies: Semaphore::new(BODIES) });
+    let service = Arc::new(Service { chat, bodies: Room::new(BODIES * MAX_BODY) });
     Router::new()
         .route("/chat", post(ask))
         .with_state(service)
@@ -65,9 +64,11 @@ async fn ask(
     if !has_media_type(&head.headers, JSON) {
         return Err(Problem::unsupported_type(JSON, "a question comes as application/json"));
     }
+    if !access.may_publish_any() {
+        return Err(Problem::not_granted("channel").detail(AuthError::NotGranted.to_string()));
+    }
     let Asked { question, channel } = {
-        // Nobody closes it.
-        let _place = service.bodies.acquire().await;
+        let _place = service.bodies.take(&Key::of(&head.extensions), MAX_BODY).await;
         request::read(&read_body(body, "body", MAX_BODY).await?)?
     };
     match &channel {

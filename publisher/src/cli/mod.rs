@@ -3,6 +3,7 @@
 mod cancel;
 mod check;
 mod cut;
+mod doctor;
 mod event;
 mod listen;
 mod output;
@@ -10,6 +11,7 @@ mod pipe;
 mod publish;
 mod relay;
 mod serve;
+mod url;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,7 @@ enum Command {
     Pipe(pipe::Args),
     Cancel(cancel::Args),
     Listen(listen::Args),
+    Doctor(doctor::Args),
     Serve(serve::Args),
     Relay(relay::Args),
     Check(check::Check),
@@ -125,6 +128,7 @@ impl Args {
             Command::Pipe(args) => block_on(args.run()),
             Command::Cancel(args) => block_on(args.run()),
             Command::Listen(args) => block_on(args.run()),
+            Command::Doctor(args) => block_on(args.run()),
             Command::Serve(args) => args.run(),
             Command::Relay(args) => args.run(),
             Command::Check(args) => args.run(),

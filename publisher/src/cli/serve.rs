@@ -2,11 +2,13 @@
 
 use clap::Parser;
 use shared::config::Sources;
+use shared::metrics::buckets;
 use shared::reload::Reload;
 use shared::telemetry;
 
 use super::{Common, Failure, output};
 use crate::config::Config;
+use crate::metrics::{METRICS, tell_build};
 use crate::serve::{ServeError, Service};
 
 /// Serve publishing by HTTP, until SIGTERM or Ctrl-C.
@@ -58,7 +60,8 @@ pub(super) fn serve(sources: &Sources) -> Result<u8, Failure> {
     let (mut reload, again) = (Reload::default(), sources.clone());
     reload.add_settings(config.clone(), move || Config::load(&again), |config| &config.telemetry.filter, filter);
     raise_open_files();
-    let prometheus = telemetry::install_metrics(&[]).map_err(Failure::run)?;
+    let prometheus = telemetry::install_metrics(&buckets(METRICS)).map_err(Failure::run)?;
+    tell_build();
     let service = Service::bind(config).map_err(failure)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))?;

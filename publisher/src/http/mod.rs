@@ -2,18 +2,20 @@
 //!
 //! `POST /publish` (one event as JSON, or a batch as NDJSON), `POST /channels/{channel}/events` (the raw body is the data),
 //! `POST /api/sse/notify` (a text to one user). Every route checks all of a request before it publishes any of it. And what
-//! is held of a channel: `GET /channels/{channel}/events` (its history), `DELETE /channels/{channel}` (erases that). And `POST
-//! /channels/{channel}/cancel`, which tells its producer to stop. It must not know which broker carries a publication out,
+//! is held of a channel: `GET /channels/{channel}` (who is there, where it stands), `GET /channels/{channel}/events` (its history),
+//! `DELETE /channels/{channel}` (erases that). And `POST /channels/{channel}/cancel`, which tells its producer to stop. It must not know which broker carries a publication out,
 //! open a socket, or answer for paths that are not its own.
 
 pub mod auth;
 mod batch;
 mod body;
 mod cancel;
+mod census;
 mod check;
 mod cors;
 mod fields;
 mod history;
+mod keyed;
 mod members;
 mod notify;
 mod orders;
@@ -38,11 +40,14 @@ use http::StatusCode;
 pub use self::body::{has_media_type, read as read_body};
 pub(crate) use self::check::channel;
 pub use self::cors::{AllowedOrigin, Cors, OriginError};
+pub use self::keyed::{KeyedRate, Over};
 pub use self::members::Members;
 use self::problem::Problem;
-pub use self::rate::tell_client;
+pub use self::rate::{Key, tell_client};
 pub use self::request_id::{MAX_REQUEST_ID, X_REQUEST_ID, name_request};
+pub use self::room::{Room, RoomPlace};
 use self::service::Service;
+use crate::census::Census;
 use crate::metrics::{CancelMetrics, Metrics};
 use crate::orders::Orders;
 use crate::{Cancel, Channels, Publish};
@@ -94,20 +99,25 @@ impl Default for Limits {
     }
 }
 
-/// The routes by which all nodes are told what to do with streams and tokens, for operators: where there is an operator key
-/// (`needs_key`), or tokens are asked for, for nobody else. As [`router`] in all else.
-pub fn order_routes(orders: Arc<dyn Orders>, needs_key: bool, limits: Limits) -> Router {
+/// The routes by which all nodes are told what to do with streams and tokens, and by which they are seen, for operators: where there
+/// is an operator key (`needs_key`), or tokens are asked for, for nobody else. And the one that tells whether a user is there. As
+/// [`router`] in all else.
+pub fn node_routes(orders: Arc<dyn Orders>, census: Arc<dyn Census>, needs_key: bool, limits: Limits) -> Router {
+    let of_nodes = Arc::new(census::OfNodes::new(census, needs_key));
+    let seen =
+        Router::new().route("/users/{id}", get(census::user)).route("/nodes", get(census::nodes)).with_state(of_nodes);
     let commander = Arc::new(orders::Commander::new(orders, needs_key, CancelMetrics::of_orders()));
     Router::new()
         .route("/channels/{channel}/disconnect", post(orders::disconnect_channel))
         .route("/users/{id}/disconnect", post(orders::disconnect_user))
         .route("/tokens/revoke", post(orders::revoke))
         .with_state(commander)
+        .merge(seen)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(limits.max_url, url_limit))
 }
 
-/// The publish routes, those of what is held of a channel, and the one that cancels; all three lead to the same broker. Wrong methods are
+/// The publish routes, those of what is held of a channel and of who is there, and the one that cancels; all lead to the same broker. Wrong methods are
 /// answered here; unknown paths are left to whoever mounts it ([`not_found`]).
 ///
 /// Handlers ask what a request may do, which [`auth::authenticate`] tells them: without that layer around it, they answer 500.
@@ -118,14 +128,17 @@ pub fn router(
     publish: Arc<dyn Publish>,
     channels: Arc<dyn Channels>,
     cancel: Arc<dyn Cancel>,
+    census: Arc<dyn Census>,
     limits: Limits,
 ) -> Router {
+    let of_channel = Arc::new(census::OfChannel::new(census, channels.clone()));
     let service = Arc::new(Service::new(publish, limits, Metrics::new()));
     let reader = Arc::new(history::Reader::new(channels));
     let held = Router::new()
         .route("/channels/{channel}/events", get(history::read))
         .route("/channels/{channel}", delete(history::erase))
-        .with_state(reader);
+        .with_state(reader)
+        .route("/channels/{channel}", get(census::channel).with_state(of_channel));
     let canceller = Arc::new(cancel::Canceller::new(cancel, CancelMetrics::new()));
     let cancelling = Router::new().route("/channels/{channel}/cancel", post(cancel::cancel)).with_state(canceller);
     Router::new()
@@ -136,7 +149,7 @@ pub fn router(
         .merge(held)
         .merge(cancelling)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(room::Room::new(limits), room::wait_for_room))
+        .layer(from_fn_with_state(room::Rooms::new(limits), room::wait_for_room))
         .layer(from_fn_with_state(limits.max_url, url_limit))
 }
 

@@ -53,14 +53,7 @@ impl Commander {
     }
 
     fn operator(&self, access: &Access) -> Result<(), Problem> {
-        let may = match access {
-            Access::Operator => true,
-            Access::Open => !self.needs_key,
-            Access::Token(_) => false,
-        };
-        let detail = "this needs the operator key, as Authorization: Bearer";
-        let refused = || Problem::new(StatusCode::FORBIDDEN, "operator-only", "operator only").detail(detail);
-        may.then_some(()).ok_or_else(refused)
+        operator_only(access, self.needs_key)
     }
 
     async fn give(&self, order: Result<Order, Problem>) -> Result<Response, Problem> {
@@ -71,6 +64,18 @@ impl Commander {
         let until = if let Order::Revoke(revocation) = &order { Some(revocation.until) } else { None };
         Ok((StatusCode::ACCEPTED, Json(Given { until })).into_response())
     }
+}
+
+/// Refuses whoever is no operator, where there is an operator key (`needs_key`) or tokens are asked for.
+pub(super) fn operator_only(access: &Access, needs_key: bool) -> Result<(), Problem> {
+    let may = match access {
+        Access::Operator => true,
+        Access::Open => !needs_key,
+        Access::Token(_) => false,
+    };
+    let detail = "this needs the operator key, as Authorization: Bearer";
+    let refused = || Problem::new(StatusCode::FORBIDDEN, "operator-only", "operator only").detail(detail);
+    may.then_some(()).ok_or_else(refused)
 }
 
 /// `POST /channels/{channel}/disconnect`

@@ -1,34 +1,23 @@
 //! How many events each key publishes in time. A key is a token's subject or the operator's key; without either the client's
 //! address, and where that is not known all have one together.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
 use http::{Extensions, StatusCode};
 use shared::auth::Access;
 use shared::net::{ClientAddress, PeerAddress, Proxies};
 
+use super::keyed::{KeyedRate, Over};
 use super::problem::Problem;
 
-/// Keys are counted in so many places, each key in one that is chosen at random: however many there are, no more is held than
-/// some MiB, and those who share a place are few.
-const PLACES: u64 = 1 << 17;
-/// After so many requests, places of those who have been quiet are given back.
-const TIDY: u32 = 1 << 14;
-
-/// Who publishes.
+/// Who asks, by the best that is known of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub enum Key {
     /// By a token.
     Subject(String),
     /// By the operator's key.
@@ -41,24 +30,26 @@ pub(super) enum Key {
 
 /// The rate that each key has.
 pub(super) struct Rate {
-    limiter: RateLimiter<u32, HashMapStateStore<u32>, DefaultClock>,
-    hasher: RandomState,
+    keyed: KeyedRate,
     rate: NonZeroU32,
     burst: NonZeroU32,
-    /// Requests since places were last given back.
-    asked: AtomicU32,
 }
 
 impl Key {
-    pub(super) fn of(extensions: &Extensions) -> Self {
-        match extensions.get::<Access>() {
+    /// Of a request with these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        Self::new(extensions.get::<Access>(), extensions.get().copied())
+    }
+
+    /// Of whoever has this access and comes from there.
+    #[must_use]
+    pub fn new(access: Option<&Access>, address: Option<ClientAddress>) -> Self {
+        match access {
             Some(Access::Token(token)) if token.subject.is_some() => {
                 Self::Subject(token.subject.clone().unwrap_or_default())
             }
             Some(Access::Operator) => Self::Operator,
-            Some(Access::Token(_) | Access::Open) | None => {
-                extensions.get().copied().map_or(Self::Unknown, Self::Address)
-            }
+            Some(Access::Token(_) | Access::Open) | None => address.map_or(Self::Unknown, Self::Address),
         }
     }
 }
@@ -67,30 +58,17 @@ impl Rate {
     /// `rate` events a second, `burst` at once. No rate: any number.
     pub(super) fn new(rate: u32, burst: u32) -> Option<Self> {
         let (rate, burst) = (NonZeroU32::new(rate)?, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
-        let quota = Quota::per_second(rate).allow_burst(burst);
-        Some(Self {
-            limiter: RateLimiter::hashmap(quota),
-            hasher: RandomState::new(),
-            rate,
-            burst,
-            asked: AtomicU32::new(0),
-        })
+        Some(Self { keyed: KeyedRate::new(rate, burst), rate, burst })
     }
 
     /// Takes room for `events` of `key`: all or none.
     pub(super) fn take(&self, key: &Key, events: usize) -> Result<(), Problem> {
         let Some(count) = u32::try_from(events).ok().map(NonZeroU32::new) else { return Err(self.too_many(events)) };
         let Some(count) = count else { return Ok(()) };
-        if self.asked.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {
-            self.limiter.retain_recent();
-            self.limiter.shrink_to_fit();
-        }
-        let place = u32::try_from(self.hasher.hash_one(key) % PLACES).unwrap_or_default();
-        match self.limiter.check_key_n(&place, count) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(later)) => Err(self.later(later.wait_time_from(self.limiter.clock().now()))),
-            Err(_) => Err(self.too_many(events)),
-        }
+        self.keyed.take(key, count).map_err(|over| match over {
+            Over::For(wait) => self.later(wait),
+            Over::Always => self.too_many(events),
+        })
     }
 
     fn later(&self, wait: Duration) -> Problem {
@@ -171,24 +149,6 @@ mod tests {
         let response = problem.into_response();
         let seconds: u64 = response.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
         assert!((1..=10).contains(&seconds), "{seconds}");
-    }
-
-    #[test]
-    fn a_flood_of_keys_takes_no_more_than_its_places() {
-        let rate = Rate::new(1, 1_000_000).unwrap();
-        for number in 0..1_000_000_u32 {
-            let _ = rate.take(&Key::Address(IpAddr::V4(number.into()).into()), 100);
-        }
-        assert!(rate.limiter.len() as u64 <= PLACES);
-    }
-
-    #[test]
-    fn places_of_the_quiet_are_given_back() {
-        let rate = Rate::new(1_000_000, 1).unwrap();
-        for number in 0..3 * TIDY {
-            let _ = rate.take(&Key::Address(IpAddr::V4(number.into()).into()), 1);
-        }
-        assert!(rate.limiter.len() < 3 * TIDY as usize / 2, "{}", rate.limiter.len());
     }
 
     #[test]

@@ -1,58 +1,124 @@
-//! Memory for request bodies, shared by all publishes under way: who finds no room waits, and is cut by the server's own
-//! deadline if that takes too long.
+//! Memory for request bodies, shared by all that are under way: who finds no room waits, and is cut by the server's own
+//! deadline if that takes too long. Nobody has more than a quarter of it: whoever sends slowly, or nothing, holds up themselves.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::Method;
 use http_body::Body as _;
-use tokio::sync::Semaphore;
+use shared::auth::{Access, AuthError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::problem::Problem;
+use super::rate::Key;
 use super::{Limits, batch, body};
 
-/// Bytes of all bodies together: sixteen of the largest batches, or half a million usual events.
-const ROOM_BYTES: usize = 256 << 20;
+/// Bytes of all batches together: twelve of the largest.
+const BATCH_BYTES: usize = 192 << 20;
+/// Bytes of all other bodies: a hundred of which nobody knows how long they are, or tens of thousands of usual events. Apart from
+/// the batches, so that those do not hold up a single event.
+const SINGLE_BYTES: usize = 64 << 20;
 /// A permit is a KiB.
 const UNIT: usize = 1 << 10;
+/// What each key may have of a room at a time.
+const SHARE: usize = 4;
+/// Keys are counted in so many places, each key in one that is chosen at random.
+const PLACES: usize = 1_024;
 
-/// See above. Made once for a router.
-pub(super) struct Room {
+/// Memory for bodies. Share it by reference.
+pub struct Room {
     free: Semaphore,
-    limits: Limits,
+    /// What is left to the keys of each place.
+    shares: Box<[Semaphore]>,
+    hasher: RandomState,
+    /// Units of a share.
+    share: usize,
+}
+
+/// Room for one body, given back on drop.
+pub struct RoomPlace<'a> {
+    _share: Option<SemaphorePermit<'a>>,
+    _free: Option<SemaphorePermit<'a>>,
 }
 
 impl Room {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { free: Semaphore::new(ROOM_BYTES / UNIT), limits })
+    /// `bytes` for all bodies together.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let units = (bytes / UNIT).clamp(SHARE, Semaphore::MAX_PERMITS);
+        let share = units / SHARE;
+        let shares = (0..PLACES).map(|_| Semaphore::new(share)).collect();
+        Self { free: Semaphore::new(units), shares, hasher: RandomState::new(), share }
     }
 
-    /// What a request may take: its length where it tells one, else the most that its kind is allowed.
-    fn units(&self, request: &Request) -> u32 {
-        let batch = body::has_media_type(request.headers(), batch::NDJSON);
-        let most = if batch { body::MAX_BATCH_BYTES } else { body::max_json(&self.limits) };
-        let told = request.body().size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = told.unwrap_or(most).min(most).min(ROOM_BYTES - UNIT);
-        u32::try_from(bytes / UNIT + 1).unwrap_or(u32::MAX)
+    /// Room for a body of `key` of at most `bytes`; at most a whole share, however large it is. Waits, first for the key's own
+    /// others.
+    pub async fn take(&self, key: &Key, bytes: usize) -> RoomPlace<'_> {
+        let units = u32::try_from((bytes / UNIT + 1).min(self.share)).unwrap_or(u32::MAX);
+        let place = self.hasher.hash_one(key) as usize % PLACES;
+        // Nobody closes them; without a permit it is as right.
+        let share = self.shares[place].acquire_many(units).await.ok();
+        RoomPlace { _share: share, _free: self.free.acquire_many(units).await.ok() }
     }
 }
 
-/// Middleware: takes room for the body, until the answer is there.
-pub(super) async fn wait_for_room(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
-    // Nobody closes it.
-    let _place = room.free.acquire_many(room.units(&request)).await;
+/// The rooms of the publish routes. Made once for a router.
+pub(super) struct Rooms {
+    batches: Room,
+    singles: Room,
+    limits: Limits,
+}
+
+impl Rooms {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { batches: Room::new(BATCH_BYTES), singles: Room::new(SINGLE_BYTES), limits })
+    }
+
+    /// Where a request's body goes, and what it may take there: its length where it tells one, else the most that its kind is
+    /// allowed.
+    fn room_of(&self, request: &Request) -> (&Room, usize) {
+        let (room, most) = if body::has_media_type(request.headers(), batch::NDJSON) {
+            (&self.batches, body::MAX_BATCH_BYTES)
+        } else {
+            (&self.singles, body::max_json(&self.limits))
+        };
+        let told = request.body().size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+        (room, told.unwrap_or(most).min(most))
+    }
+}
+
+/// Middleware: takes room for the body, until the answer is there. Whoever may publish nothing at all gets none.
+pub(super) async fn wait_for_room(State(rooms): State<Arc<Rooms>>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let access = request.extensions().get::<Access>();
+    if request.method() == Method::POST && access.is_some_and(|access| !access.may_publish_any()) {
+        return Problem::not_granted("channel").detail(AuthError::NotGranted.to_string()).into_response();
+    }
+    let key = Key::of(request.extensions());
+    let (room, bytes) = rooms.room_of(&request);
+    let _place = room.take(&key, bytes).await;
     next.run(request).await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use axum::body::Body;
+    use futures_util::FutureExt as _;
     use http::header::CONTENT_TYPE;
 
-    fn units(media_type: &str, body: Body) -> u32 {
+    use super::*;
+
+    fn bytes(media_type: &str, body: Body) -> (bool, usize) {
         let request = Request::builder().header(CONTENT_TYPE, media_type).body(body).unwrap();
-        Room::new(Limits::default()).units(&request)
+        let rooms = Rooms::new(Limits::default());
+        let (room, bytes) = rooms.room_of(&request);
+        (std::ptr::eq(room, &raw const rooms.batches), bytes)
     }
 
     fn endless() -> Body {
@@ -61,17 +127,34 @@ mod tests {
 
     #[test]
     fn a_length_that_is_told_counts_else_the_most_of_its_kind() {
-        assert_eq!(units("application/json", Body::empty()), 1);
-        assert_eq!(units("application/json", Body::from(vec![0; 5_000])), 5);
-        assert_eq!(units("application/json", endless()), 577);
-        assert_eq!(units("application/json", Body::from(vec![0; 1 << 20])), 577, "it is not read further");
-        assert_eq!(units("application/x-ndjson", endless()), 16_385);
+        assert_eq!(bytes("application/json", Body::from(vec![0; 5_000])), (false, 5_000));
+        assert_eq!(bytes("application/json", endless()), (false, 589_824));
+        assert_eq!(bytes("application/json", Body::from(vec![0; 1 << 20])), (false, 589_824), "it is not read further");
+        assert_eq!(bytes("application/x-ndjson", endless()), (true, 16 << 20));
     }
 
     #[test]
-    fn even_the_largest_allowed_body_finds_room_some_day() {
-        let limits = Limits { max_data: 1 << 30, ..Limits::default() };
-        let request = Request::builder().body(endless()).unwrap();
-        assert_eq!(Room::new(limits).units(&request) as usize, ROOM_BYTES / UNIT);
+    fn nobody_has_more_than_a_quarter_and_holds_up_others() {
+        let room = Room::new(64 << 10);
+        let (greedy, other) = (Key::Subject("greedy".to_owned()), Key::Subject("other".to_owned()));
+        let take = |key, bytes| room.take(key, bytes).now_or_never();
+        let held: Vec<_> = (0..100).map_while(|_| take(&greedy, 4_000)).collect();
+        assert_eq!(held.len(), 4, "of 64 units a quarter, at 4 each");
+        assert!(take(&greedy, 1).is_none() && take(&other, 4_000).is_some());
+        drop(held);
+        assert!(take(&greedy, 1 << 30).is_some(), "even the largest finds room some day");
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_in_the_midst_of_waiting_takes_nothing() {
+        let room = Room::new(64 << 10);
+        let key = Key::Operator;
+        let all = room.take(&key, 1 << 20).await;
+        assert!(room.take(&key, 1).now_or_never().is_none());
+        drop(all);
+        assert_eq!(
+            (room.free.available_permits(), room.shares.iter().all(|s| s.available_permits() == 16)),
+            (64, true)
+        );
     }
 }

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 use shared::auth::{Access, AuthError};
 use shared::channel::Channel;
+use tokio::time::Instant;
 
 use super::Limits;
 use super::auth::may_publish;
@@ -127,8 +128,9 @@ impl Service {
 
     /// Publishes one event on one channel, counted.
     pub(super) async fn publish(&self, channel: &Channel, publication: Publication) -> Result<Receipt, PublishError> {
-        let ephemeral = publication.ephemeral;
+        let (ephemeral, began) = (publication.ephemeral, Instant::now());
         let result = self.publish.publish(channel, publication).await;
+        self.metrics.took(began.elapsed());
         self.count(ephemeral, &result);
         result
     }
@@ -141,7 +143,9 @@ impl Service {
             return vec![self.publish(&channel, publication).await];
         }
         let kinds: Vec<bool> = batch.iter().map(|(_, publication)| publication.ephemeral).collect();
+        let began = Instant::now();
         let results = self.publish.publish_batch(batch).await;
+        self.metrics.took(began.elapsed());
         for (ephemeral, result) in kinds.into_iter().zip(&results) {
             self.count(ephemeral, result);
         }

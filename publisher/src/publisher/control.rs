@@ -1,5 +1,6 @@
 //! How a node hears what all nodes are told: it reads the streams `sse.control` and `sse.renewals` and waits at their ends, on a
-//! connection of its own, and reads the sorted set `sse.revoked` when it begins, when it begins again, and every minute.
+//! connection of its own, and reads the sorted set `sse.revoked` when it begins, when it begins again, and every minute. A gateway
+//! reads the stream `sse.questions` beside them, and says in between that it is there ([`node`](super::node)).
 //!
 //! A stream rather than a Pub/Sub channel: what is told while a node is without a connection is read when it has one again, and
 //! a connection that is dead shows, since each read has an end. Orders of before the node began are nothing to it; revocations
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, cmd};
-use shared::keys::Keys;
 use shared::order::{FIELD, Order, Revocation};
 use shared::position::Position;
-use shared::redis::{Client, describe};
+use shared::redis::describe;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::Inner;
+use super::node::{self, Beating};
 use super::orders::unix_now;
 use super::pipeline::jittered;
 use crate::orders::Hear;
@@ -35,63 +37,78 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 type Entry = (String, Vec<Vec<u8>>);
 
 /// Passes on what is told until `stop`, over one connection after the other.
-pub(super) async fn read(client: &Client, keys: &Keys, hear: &dyn Hear, stop: CancellationToken) {
-    let mut reader = Reader { client, keys, hear, heard: None, renewed: None };
-    let (mut failed, mut away) = (0_u32, None::<Instant>);
-    loop {
-        let session = async {
-            let mut connection = reader.begin().await?;
-            reader
-                .follow(&mut connection, || {
+pub(super) async fn read(inner: &Inner, hear: &dyn Hear, stop: CancellationToken) {
+    let mut reader = Reader { inner, hear, heard: None, renewed: None, asked: None, beating: Beating::default() };
+    reader.read(&stop).await;
+    if let Some(myself) = hear.myself() {
+        node::leave(inner, &myself).await;
+    }
+}
+struct Reader<'a> {
+    inner: &'a Inner,
+    hear: &'a dyn Hear,
+    /// Everything up to here was passed on, or is nothing to this node; `None` before its first connection.
+    heard: Option<Position>,
+    /// The same for renewals.
+    renewed: Option<Position>,
+    /// The same for questions.
+    asked: Option<Position>,
+    /// Of this node, where it is one.
+    beating: Beating,
+}
+
+impl Reader<'_> {
+    /// Until `stop`.
+    async fn read(&mut self, stop: &CancellationToken) {
+        let address = self.inner.client.address();
+        let (mut failed, mut away) = (0_u32, None::<Instant>);
+        loop {
+            let session = async {
+                let mut connection = self.begin().await?;
+                self.follow(&mut connection, || {
                     failed = 0;
                     if let Some(since) = away.take() {
                         tracing::info!(after = ?since.elapsed(), "hearing orders again");
                     }
                 })
                 .await
-        };
-        let error = tokio::select! {
-            () = stop.cancelled() => return,
-            ended = session => match ended {
-                Ok(()) => continue,
-                Err(error) => error,
-            },
-        };
-        if away.is_none() {
-            away = Some(Instant::now());
-            tracing::warn!(reason = %describe(&error), address = client.address(), "not hearing orders to all nodes (to disconnect, \
+            };
+            let error = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = session => match ended {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+            };
+            if away.is_none() {
+                away = Some(Instant::now());
+                tracing::warn!(reason = %describe(&error), address = address, "not hearing orders to all nodes (to disconnect, \
                 to revoke); trying again until it works, and those given meanwhile are carried out then");
-        }
-        let longest = FIRST_PAUSE.saturating_mul(1 << failed.min(16)).min(LONGEST_PAUSE);
-        failed = failed.saturating_add(1);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(jittered(longest)) => {}
+            }
+            let longest = FIRST_PAUSE.saturating_mul(1 << failed.min(16)).min(LONGEST_PAUSE);
+            failed = failed.saturating_add(1);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(jittered(longest)) => {}
+            }
         }
     }
-}
-
-struct Reader<'a> {
-    client: &'a Client,
-    keys: &'a Keys,
-    hear: &'a dyn Hear,
-    /// Everything up to here was passed on, or is nothing to this node; `None` before its first connection.
-    heard: Option<Position>,
-    /// The same for renewals.
-    renewed: Option<Position>,
-}
-
-impl Reader<'_> {
     /// Connects, and reads what is there to begin with: first the end of the stream, then the revocations, so that nothing is
     /// between the two.
     async fn begin(&mut self) -> Result<MultiplexedConnection, RedisError> {
-        let mut connection = self.client.connect().await?;
-        let last = end_of(&mut connection, &self.keys.control()).await?;
+        let mut connection = self.inner.client.connect().await?;
+        let keys = &self.inner.keys;
+        let last = end_of(&mut connection, &keys.control()).await?;
         // A stream that ends before what was heard has begun anew.
         self.heard = Some(self.heard.map_or(last, |heard| heard.min(last)));
         // Whoever wanted to renew meanwhile has come to the end of the token, or tries again.
-        self.renewed = Some(end_of(&mut connection, &self.keys.renewals()).await?);
+        self.renewed = Some(end_of(&mut connection, &keys.renewals()).await?);
         self.revocations(&mut connection).await?;
+        if let Some(myself) = self.hear.myself() {
+            // Before the others know that it is there to be asked.
+            self.asked = Some(end_of(&mut connection, &keys.questions()).await?);
+            self.beating.beat(self.inner, &mut connection, &myself).await?;
+        }
         Ok(connection)
     }
 
@@ -101,18 +118,39 @@ impl Reader<'_> {
         connection: &mut MultiplexedConnection,
         mut hears: impl FnMut(),
     ) -> Result<(), RedisError> {
-        connection.set_response_timeout(WAIT + self.client.settings().command_timeout);
+        connection.set_response_timeout(WAIT + self.inner.client.settings().command_timeout);
+        let keys = &self.inner.keys;
+        let (control, renewals, questions) = (keys.control(), keys.renewals(), keys.questions());
         let mut revocations_at = Instant::now() + REVOCATIONS_EVERY;
         loop {
-            let [heard, renewed] = [self.heard, self.renewed].map(|from| from.unwrap_or(Position::ZERO).to_string());
+            let myself = self.hear.myself();
+            let mut wait = WAIT;
+            if let Some(myself) = &myself {
+                self.beating.beat(self.inner, connection, myself).await?;
+                wait = wait.min(self.beating.rests(Instant::now()));
+            }
+            let [heard, renewed, asked] =
+                [self.heard, self.renewed, self.asked].map(|from| from.unwrap_or(Position::ZERO).to_string());
             let mut next = cmd("XREAD");
-            next.arg("COUNT").arg(ORDERS).arg("BLOCK").arg(u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX));
-            next.arg("STREAMS").arg(self.keys.control()).arg(self.keys.renewals()).arg(heard).arg(renewed);
+            // Zero would be for ever.
+            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            next.arg("COUNT").arg(ORDERS).arg("BLOCK").arg(wait).arg("STREAMS").arg(&control).arg(&renewals);
+            // Whoever is no node is asked nothing.
+            if myself.is_some() {
+                next.arg(&questions).arg(heard).arg(renewed).arg(asked);
+            } else {
+                next.arg(heard).arg(renewed);
+            }
             let streams: Option<Vec<(String, Vec<Entry>)>> = next.query_async(connection).await?;
             hears();
             for (stream, (id, fields)) in streams.into_iter().flatten().flat_map(entries_of) {
                 let at = id.parse().ok();
-                if stream == self.keys.control() {
+                if stream == questions {
+                    self.asked = at.or(self.asked);
+                    node::answer(self.inner, connection, self.hear, &fields).await?;
+                    continue;
+                }
+                if stream == control {
                     self.heard = at.or(self.heard);
                 } else {
                     self.renewed = at.or(self.renewed);
@@ -126,9 +164,11 @@ impl Reader<'_> {
                 revocations_at = Instant::now() + REVOCATIONS_EVERY;
                 self.revocations(connection).await?;
                 // One that has begun anew behind what was heard, by a hand or by a clock, would be waited at for ever.
-                let (control, renewals) = (self.keys.control(), self.keys.renewals());
                 self.heard = self.heard.min(Some(end_of(connection, &control).await?));
                 self.renewed = self.renewed.min(Some(end_of(connection, &renewals).await?));
+                if myself.is_some() {
+                    self.asked = self.asked.min(Some(end_of(connection, &questions).await?));
+                }
             }
         }
     }
@@ -137,7 +177,7 @@ impl Reader<'_> {
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
             let mut some = cmd("ZRANGEBYSCORE");
-            some.arg(self.keys.revoked()).arg(unix_now()).arg("+inf").arg("LIMIT").arg(from).arg(REVOCATIONS);
+            some.arg(self.inner.keys.revoked()).arg(unix_now()).arg("+inf").arg("LIMIT").arg(from).arg(REVOCATIONS);
             let some: Vec<Vec<u8>> = some.query_async(connection).await?;
             from += some.len();
             all.extend(some.iter().filter_map(|member| Revocation::parse(member)));

@@ -79,7 +79,7 @@ impl Orders for Publisher {
     }
 
     fn hear(self: Arc<Self>, hear: Arc<dyn Hear>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        async move { control::read(&self.inner.client, &self.inner.keys, &*hear, stop).await }.boxed()
+        async move { control::read(&self.inner, &*hear, stop).await }.boxed()
     }
 }
 

@@ -4,6 +4,7 @@
 mod cancel;
 mod check;
 mod demo;
+mod doctor;
 mod drain;
 mod history;
 mod listen;

@@ -1,15 +1,14 @@
 //! `serve`: the publish routes over Redis, their bounds, and the operator port.
 
+use publisher::metrics::METRICS;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde_json::{Value, json};
+use shared::metrics::series;
 use testkit::{RedisServer, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Service, history, serve};
-
-/// Where names of metrics are declared.
-const DECLARED: &str = include_str!("../../src/metrics.rs");
 
 #[tokio::test]
 async fn publish_notify_and_batch() {
@@ -76,15 +75,17 @@ async fn the_operator_port() {
 
     let (status, text) = service.admin("/metrics").await;
     assert_eq!(status, 200);
-    let names: Vec<_> = DECLARED.split('"').filter(|text| text.starts_with("sse_publisher_")).collect();
-    assert!(names.len() >= 2, "{names:?}");
-    for name in names {
-        for line in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
+    for metric in METRICS.iter().chain(shared::process::METRICS) {
+        for line in [format!("# HELP {} ", metric.name), format!("# TYPE {} ", metric.name)] {
             assert_eq!(text.lines().filter(|have| have.starts_with(&line)).count(), 1, "{line:?} in\n{text}");
         }
     }
+    for series in series(METRICS) {
+        assert!(text.lines().any(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == series)), "{series}");
+    }
     for sample in [
         "sse_publisher_redis_up 1",
+        "sse_publisher_publish_seconds_count 1",
         "sse_publisher_publishes_total{kind=\"durable\",result=\"ok\"} 1",
         "sse_publisher_publishes_total{kind=\"durable\",result=\"refused\"} 1",
         "sse_publisher_publishes_total{kind=\"ephemeral\",result=\"ok\"} 0",

@@ -1,6 +1,7 @@
 //! Processes of the program, each in a folder of its own, and what Redis holds.
 
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -129,7 +130,12 @@ impl Running {
 
     /// Waits for the end.
     pub(crate) async fn exit(self) -> Exit {
-        let ended = tokio::time::timeout(PATIENCE * 2, self.child.wait_with_output()).await;
+        self.exit_within(PATIENCE * 2).await
+    }
+
+    /// The same, of what takes its time by design.
+    pub(crate) async fn exit_within(self, patience: Duration) -> Exit {
+        let ended = tokio::time::timeout(patience, self.child.wait_with_output()).await;
         let ended = ended.expect("the program did not end").unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Exit { status: ended.status, output: text(ended.stdout), errors: text(ended.stderr) }

@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::Method;
 use serde_json::json;
-use testkit::{Certificates, RedisServer, TlsTunnel, soon, tls_client, tls_connect};
+use testkit::{Certificates, RedisServer, TlsTunnel, eventually, soon, tls_client, tls_connect};
 use tokio::io::{BufReader, Lines};
 use tokio::process::ChildStderr;
 
@@ -38,7 +38,8 @@ async fn it_publishes_by_tls_with_a_certificate_that_may_change() {
     let plain = service.client.post(format!("http://{port}/publish")).json(&body).send().await.unwrap();
     assert_eq!(plain.status(), 400);
     assert!(plain.text().await.unwrap().contains("TLS"));
-    assert!(service.has_metric("sse_publisher_tls_failed_total 1").await);
+    eventually("it is counted", async || service.has_metric("sse_publisher_tls_failed_total 1").await.then_some(()))
+        .await;
     history_has(&server, "a", 1).await;
 
     fs::write(&old.key, "half a key").unwrap();

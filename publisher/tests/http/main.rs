@@ -6,6 +6,7 @@ mod auth;
 mod batch;
 mod bodies;
 mod cancel;
+mod census;
 mod history;
 mod mounting;
 mod notify;

@@ -9,9 +9,11 @@ use axum::{Extension, Router};
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use publisher::census::{Census, Count, Seen};
 use publisher::http::{Limits, router};
 use publisher::{Cancel, Channels, HistoryEntry, HistoryPage, LastEvent, Publication, Publish, PublishError, Receipt};
 use shared::auth::Access;
+use shared::census::Of;
 use shared::channel::Channel;
 use shared::cursor::{CursorPart, Tag};
 use shared::envelope::Payload;
@@ -54,6 +56,20 @@ impl Publish for Fake {
         publication: Publication,
     ) -> BoxFuture<'a, Result<Receipt, PublishError>> {
         std::future::ready(self.state.lock().unwrap().publish(channel.as_str(), publication)).boxed()
+    }
+}
+
+/// Two connections on one of two nodes, the other of which does not answer.
+impl Census for Fake {
+    fn count<'a>(&'a self, of: &'a Of) -> BoxFuture<'a, Result<Count, PublishError>> {
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(format!("count {of:?}"));
+        let count = Count { connections: 2, nodes: 1, silent: vec!["two".to_owned()] };
+        std::future::ready(state.check("").map(|()| count)).boxed()
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<Seen>, PublishError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
     }
 }
 
@@ -171,7 +187,7 @@ impl Server {
 
     fn made(limits: Limits) -> Self {
         let fake = Arc::new(Fake::default());
-        let router = router(fake.clone(), fake.clone(), fake.clone(), limits);
+        let router = router(fake.clone(), fake.clone(), fake.clone(), fake.clone(), limits);
         Self { fake, router }
     }
 

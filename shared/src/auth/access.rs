@@ -36,6 +36,15 @@ impl Access {
         }
     }
 
+    /// Whether there is any channel that may be published to.
+    #[must_use]
+    pub fn may_publish_any(&self) -> bool {
+        match self {
+            Self::Open | Self::Operator => true,
+            Self::Token(token) => !token.publish.is_empty(),
+        }
+    }
+
     /// The same for all channels that begin with `prefix`: for those whose names are yet to be made up.
     #[must_use]
     pub fn may_publish_all(&self, prefix: &str) -> bool {

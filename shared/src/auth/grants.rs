@@ -42,6 +42,12 @@ impl Grants {
         names.chain(self.prefixes.iter().map(|prefix| format!("{prefix}*")))
     }
 
+    /// Whether nothing is granted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.prefixes.is_empty()
+    }
+
     /// Whether `channel` is granted.
     #[must_use]
     pub fn has(&self, channel: &Channel) -> bool {

@@ -1,19 +1,23 @@
 //! Which client a request comes from, by its address: the socket's other end, or what proxies that are trusted say of it.
 //!
 //! Everybody can write such a header. So it is read from its end, where the last proxy wrote, and only as far as each address
-//! is a proxy's that is trusted: the first one that is not is the client. What cannot be read ends that way too.
+//! is a proxy's that is trusted: the first one that is not is the client. What a client wrote stands before that and is not
+//! looked at: nothing in it makes a difference. Where it is a proxy's own element that cannot be read, the client counts as that
+//! proxy, and as [hidden](ClientAddress::is_hidden).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
-use http::{HeaderMap, HeaderValue};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// One customer is given a network of so many bits, and has all of its addresses.
 const CUSTOMER_BITS: u8 = 64;
+/// Before the IPv4 address in one that is mapped, `::ffff:10.0.0.1`.
+const MAPPED_BITS: u8 = 96;
 
 /// The other end of the socket that a request came by. In the extensions of every request, put there by whoever accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +37,10 @@ pub enum ForwardedHeader {
 
 /// A client as it is counted: an IPv4 address, or the /64 network of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientAddress(IpAddr);
+pub struct ClientAddress {
+    address: IpAddr,
+    is_hidden: bool,
+}
 
 /// The proxies whose word is taken, and the header that they set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,37 +71,44 @@ impl Proxies {
         };
         // Several lines are one list, the last line its end.
         for line in headers.get_all(name).iter().rev() {
-            let Some(said) = self.said(line) else { return client.into() };
-            for address in said {
-                let Some(address) = address else { return client.into() };
+            let mut list = Some(line.as_bytes());
+            while let Some(said) = list {
+                let (element, before) = self.last(said);
+                let Some(address) = self.address(element) else {
+                    return ClientAddress { is_hidden: true, ..client.into() };
+                };
                 client = address;
                 if !self.trusts(client) {
                     return client.into();
                 }
+                list = before;
             }
         }
         client.into()
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `address`, canonical, is a proxy's that is trusted.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&address))
     }
 
-    /// What a line says, from its end; `None` for what is no address.
-    fn said(&self, line: &HeaderValue) -> Option<Vec<Option<IpAddr>>> {
-        let line = line.to_str().ok()?;
-        // A quote that a client opens would take what the proxy adds into the client's own element.
-        if self.header == ForwardedHeader::Forwarded && line.chars().fold(Quotes::default(), Quotes::after).open {
-            return None;
-        }
-        let mut said: Vec<_> = match self.header {
-            ForwardedHeader::XForwardedFor => line.split(',').map(node).collect(),
-            ForwardedHeader::Forwarded => {
-                unquoted(line, ',').map(|element| forwarded_for(element).and_then(node)).collect()
-            }
+    /// The last element of a list, and the list before it.
+    fn last<'a>(&self, list: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
+        let comma = match self.header {
+            ForwardedHeader::XForwardedFor => list.iter().rposition(|byte| *byte == b','),
+            ForwardedHeader::Forwarded => last_unquoted_comma(list),
         };
-        said.reverse();
-        Some(said)
+        comma.map_or((list, None), |at| (&list[at + 1..], Some(&list[..at])))
+    }
+
+    /// Of whom an element speaks; `None` where that is no address.
+    fn address(&self, element: &[u8]) -> Option<IpAddr> {
+        let element = std::str::from_utf8(element).ok()?;
+        match self.header {
+            ForwardedHeader::XForwardedFor => node(element),
+            ForwardedHeader::Forwarded => forwarded_for(element).and_then(node),
+        }
     }
 }
 
@@ -102,7 +116,7 @@ impl ClientAddress {
     /// Whether it is of the internet, where everybody is somebody else: not of this machine, not of a private network.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        match self.0 {
+        match self.address {
             IpAddr::V4(address) => {
                 // 100.64.0.0/10: between a provider and its customers.
                 let shared = address.octets()[0] == 100 && address.octets()[1] & 0xC0 == 64;
@@ -118,23 +132,29 @@ impl ClientAddress {
             }
         }
     }
+
+    /// Whether it is that of a trusted proxy which spoke for somebody else, and not of whom in a way that can be read.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.is_hidden
+    }
 }
 
 impl From<IpAddr> for ClientAddress {
     fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
+        let address = match address.to_canonical() {
             IpAddr::V6(address) => {
-                let network = Ipv6Net::new(address, CUSTOMER_BITS).map_or(address, |network| network.network());
-                Self(network.into())
+                Ipv6Net::new(address, CUSTOMER_BITS).map_or(address, |network| network.network()).into()
             }
-            address @ IpAddr::V4(_) => Self(address),
-        }
+            address @ IpAddr::V4(_) => address,
+        };
+        Self { address, is_hidden: false }
     }
 }
 
 impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.address {
             IpAddr::V4(address) => address.fmt(f),
             IpAddr::V6(network) => write!(f, "{network}/{CUSTOMER_BITS}"),
         }
@@ -143,7 +163,15 @@ impl fmt::Display for ClientAddress {
 
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"))
+    let network = network.map_err(|_| format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"))?;
+    Ok(unmapped(network).unwrap_or(network))
+}
+
+/// IPv4 addresses that are mapped are compared as what they stand for, so networks of them are networks of IPv4.
+fn unmapped(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else { return None };
+    let bits = network.prefix_len().checked_sub(MAPPED_BITS)?;
+    Ipv4Net::new(network.addr().to_ipv4_mapped()?, bits).ok().map(IpNet::V4)
 }
 
 /// One node of a list: an address, with a port or without. `None` for `unknown`, for hidden names, and for what is wrong.
@@ -170,8 +198,31 @@ fn is_port(text: &str) -> bool {
     }
 }
 
+/// The comma before the last element of a list of `Forwarded`, outside of quotes. Looked for from the end, so that a quote which
+/// a client leaves open does not take what a proxy adds into the client's own element.
+fn last_unquoted_comma(list: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    for (at, byte) in list.iter().enumerate().rev() {
+        match byte {
+            // The last byte of a quoted string, and then its first. Those within are escaped.
+            b'"' => quoted = !quoted || is_escaped(list, at),
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether backslashes before it make the byte mean itself.
+fn is_escaped(text: &[u8], at: usize) -> bool {
+    text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
 /// What `for` says in an element of `Forwarded`, without its quotes.
 fn forwarded_for(element: &str) -> Option<&str> {
+    if element.chars().fold(Quotes::default(), Quotes::after).open {
+        return None;
+    }
     let mut said = unquoted(element, ';').filter_map(|pair| pair.split_once('='));
     let (_, value) = said.find(|(name, _)| name.trim_matches([' ', '\t']).eq_ignore_ascii_case("for"))?;
     let value = value.trim_matches([' ', '\t']);

@@ -24,6 +24,9 @@ const PUBLISH: &str = "sse_publish";
 const CLOCK: &str = "sse_clock";
 const CANCEL: &str = "sse_cancel";
 const LEASE: &str = "sse_lease";
+const NODES: &str = "sse_nodes";
+const PRESENCE: &str = "sse_presence";
+const ABSENT: &str = "sse_absent";
 
 /// Line of the text that says its version.
 const VERSION_LINE: &str = "-- version ";
@@ -91,6 +94,15 @@ pub struct LeaseReply {
     pub held: u64,
     /// Those of them that are new; or, when leases are given back, those that were there.
     pub added: u64,
+}
+
+/// What `sse_nodes` answers: who is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodesReply {
+    /// Time of day at the server, Unix milliseconds.
+    pub time_ms: u64,
+    /// The name of a node's life, when it spoke last (Unix milliseconds at the server), and what it said.
+    pub nodes: Vec<(String, u64, Vec<u8>)>,
 }
 
 impl Functions {
@@ -164,7 +176,7 @@ impl Functions {
     #[must_use]
     pub fn lease(&self, key: &str, time: Duration, limit: Option<usize>, leases: &[String]) -> Cmd {
         let mut cmd = self.call(LEASE, key);
-        cmd.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        cmd.arg(milliseconds(time));
         cmd.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(leases);
         cmd
     }
@@ -172,6 +184,38 @@ impl Functions {
     /// How they are called on a server that has functions, or on one that has not; whether they are there is not known.
     pub(super) fn unseen(library: bool) -> Self {
         Self(if library { Mode::Library } else { Mode::Script { sha: UNKNOWN_SHA.into() } })
+    }
+
+    /// Takes or renews leases of the user whose presence is told on the channel whose name in Redis is `key`, for `time`; zero gives them
+    /// back. Who has none for `grace` is offline. Answered by a [`LeaseReply`].
+    #[must_use]
+    pub fn presence(&self, key: &str, time: Duration, grace: Duration, leases: &[String]) -> Cmd {
+        let mut cmd = self.call(PRESENCE, key);
+        cmd.arg(milliseconds(time)).arg(milliseconds(grace)).arg(leases);
+        cmd
+    }
+
+    /// Looks at up to `limit` (1 to 1,000) of those who may be offline, in the sorted set `key`; answered by how many there were.
+    #[must_use]
+    pub fn absent(&self, key: &str, grace: Duration, limit: u32) -> Cmd {
+        let mut cmd = self.call(ABSENT, key);
+        cmd.arg(milliseconds(grace)).arg(limit);
+        cmd
+    }
+
+    /// Keeps what the node whose present life is `incarnation` says of itself for `time`, in the hash that `key` names; an empty text no
+    /// longer. Answered by the number of nodes that are kept.
+    #[must_use]
+    pub fn beat(&self, key: &str, time: Duration, incarnation: &str, text: &str) -> Cmd {
+        let mut cmd = self.call(NODES, key);
+        cmd.arg(milliseconds(time)).arg(incarnation).arg(text);
+        cmd
+    }
+
+    /// Tells which nodes are there; answered by a [`NodesReply`].
+    #[must_use]
+    pub fn nodes(&self, key: &str) -> Cmd {
+        self.call(NODES, key)
     }
 
     fn call(&self, function: &str, key: &str) -> Cmd {
@@ -205,6 +249,10 @@ pub fn is_missing(error: &RedisError) -> bool {
 /// The text as a script: a shebang that names a library is refused there.
 pub(super) fn script() -> &'static str {
     TEXT.split_once('\n').map_or("", |(_, script)| script)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The version of [`TEXT`].
@@ -281,6 +329,23 @@ impl FromRedisValue for LeaseReply {
     }
 }
 
+impl FromRedisValue for NodesReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let mut items: Vec<Value> = from_redis_value(value)?;
+        if items.len() % 3 != 1 {
+            return Err(ParsingError::from(format!("{} items in the answer of {NODES}", items.len())));
+        }
+        let nodes = items.split_off(1);
+        let time_ms = items.pop().map_or(Ok(0), from_redis_value)?;
+        let mut nodes = nodes.into_iter();
+        let mut there = Vec::with_capacity(nodes.len() / 3);
+        while let (Some(incarnation), Some(said), Some(text)) = (nodes.next(), nodes.next(), nodes.next()) {
+            there.push((from_redis_value(incarnation)?, from_redis_value(said)?, from_redis_value(text)?));
+        }
+        Ok(Self { time_ms, nodes: there })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +372,18 @@ mod tests {
         );
         let lease = Functions(Mode::Library).lease("sse.user:a", Duration::from_secs(2), Some(3), &["n/0".to_owned()]);
         assert_eq!(packed(lease), "*7 $5 FCALL $9 sse_lease $1 1 $10 sse.user:a $4 2000 $1 3 $3 n/0 ");
+        let presence = Functions(Mode::Library).presence(
+            "sse:presence:a",
+            Duration::from_secs(2),
+            Duration::from_secs(1),
+            &["n/0".to_owned()],
+        );
+        assert_eq!(packed(presence), "*7 $5 FCALL $12 sse_presence $1 1 $14 sse:presence:a $4 2000 $4 1000 $3 n/0 ");
+        let absent = Functions(Mode::Library).absent("sse.leaving", Duration::from_secs(1), 7);
+        assert_eq!(packed(absent), "*6 $5 FCALL $10 sse_absent $1 1 $11 sse.leaving $4 1000 $1 7 ");
+        let beat = Functions(Mode::Library).beat("sse.nodes", Duration::from_secs(10), "9a", "{}");
+        assert_eq!(packed(beat), "*7 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes $5 10000 $2 9a $2 {} ");
+        assert_eq!(packed(Functions(Mode::Library).nodes("sse.nodes")), "*4 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes ");
         assert_eq!(packed(Functions(Mode::Library).cancel("sse:a")), "*4 $5 FCALL $10 sse_cancel $1 1 $5 sse:a ");
     }
 }

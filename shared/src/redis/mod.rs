@@ -20,7 +20,7 @@ pub mod settings;
 pub mod start;
 
 pub use client::{Client, ClientError, describe, first_error};
-pub use functions::{ClockReply, Functions, LeaseReply, PublishReply};
+pub use functions::{ClockReply, Functions, LeaseReply, NodesReply, PublishReply};
 pub use look::{Finding, Need, look};
 pub use settings::Settings;
 pub use start::{StartError, Started};

@@ -1,5 +1,5 @@
 #!lua name=sse
--- version 3
+-- version 4
 --
 -- What has to be atomic in Redis. Raise the version with every change: a library is replaced by a newer one only.
 --
@@ -19,6 +19,18 @@
 --       Takes leases of a user's connections, or renews them: all, or none where there would be more than `limit`. An
 --       empty limit is none. With ttl_ms "0" they are given back.
 --       -> {granted 0 or 1, leases held now, of these the new ones; or of those given back the ones that were held}
+--   sse_presence  <prefix>:presence:<id>   ttl_ms grace_ms lease...
+--       Takes leases of a user's connections, or renews them; with ttl_ms "0" they are given back. Whoever had none and was
+--       not online is: an event `online` on that channel.
+--       -> as sse_lease
+--   sse_absent    <prefix>.leaving     grace_ms limit
+--       Looks at up to `limit` users whose leases may be over for grace_ms: an event `offline` for those whose are.
+--       -> users that it looked at
+--   sse_nodes     <prefix>.nodes       [ttl_ms incarnation text]
+--       Keeps what a node says of itself for ttl_ms, or with an empty text no longer.
+--       -> nodes that are kept
+--       Without arguments it tells who is there:
+--       -> {TIME in ms, incarnation, TIME in ms at which it said so, text, ...}
 --
 -- An optional argument that is absent or "" has its default. With partitions, names carry the partition as a hash tag
 -- (`<prefix>:{7}:<channel>`, `<prefix>.{7}.clock`), and messages go by SPUBLISH. Wrong input is answered by
@@ -33,6 +45,9 @@
 --                                    written `%25` and `:` `%3A`, so that no two pairs of channel and key have one name
 --   <prefix>.cancel:<channel>        TIME in ms of the cancellation
 --   <prefix>.user:<id>               a sorted set of leases, each with the TIME in ms at which it expires
+--   <prefix>.present:<id>            the same, of those who are told of
+--   <prefix>.leaving                 a sorted set of the users who are online, each with the TIME in ms at which to look
+--   <prefix>.nodes                   a hash, by incarnation: `<TIME in ms> <TIME in ms at which it is over> <text>`
 --
 -- A position is `<ms>-<seq>`, the id of a stream entry. Here its halves are doubles, exact up to 2^53 - 1, and go into
 -- text by `position` alone.
@@ -59,6 +74,12 @@ local MAX_EPOCH = 40
 local MAX_LEASE_MS, MAX_LEASE_LIMIT = 3600000, 1000000
 -- Of one call. Lua takes no more than some thousand arguments at once.
 local MAX_LEASES, MAX_LEASE = 1000, 128
+-- Of what is told of users who come and go: events kept, and for how many seconds.
+local PRESENCE_HISTORY, PRESENCE_TTL = "10", "604800"
+-- Users that one call looks at: each may be a publish.
+local MAX_ABSENT = 1000
+-- Nodes at a time, and bytes that one says of itself.
+local MAX_NODES, MAX_NODE_TEXT = 1000, 1024
 local MAX_EXACT = 9007199254740991
 -- Channels that are remembered: some 600 bytes each, twice that with the longest names, so 5 MB at most. All are
 -- forgotten when there would be more.
@@ -216,7 +237,7 @@ end
 -- What is remembered. Nothing of it is true of the data, only of texts: a channel's names follow from its key, and the
 -- numbers beside a stored text from that text. Whoever uses them has just read that the text is what is stored.
 
--- By key: {publish, last_key, once_prefix, clock; and of `last`, the last position as it is stored: ms, seq, previous}.
+-- By key: {publish, last_key, once_prefix, internal, name, clock; and of `last`, the last position as it is stored: ms, seq, previous}.
 local channels, remembered = {}, 0
 -- By the clock's key: {key; and of `text`, the clock as it is stored: ms, seq, epoch, replid}.
 local clocks = {}
@@ -235,6 +256,8 @@ local function channel_of(key)
     publish = publish,
     last_key = internal .. "last:" .. channel,
     once_prefix = internal .. "once:" .. channel .. ":",
+    internal = internal,
+    name = channel,
     clock = clock,
   }
   channels[key], clocks[clock_key], remembered = known, clock, remembered + 1
@@ -616,6 +639,140 @@ local function sse_lease(keys, args)
   return {1, held + new, new}
 end
 
+local PRESENCE_KEY = "key is not <prefix>:presence:<id> or <prefix>:{<n>}:presence:<id>" .. PARTS
+local LEAVING_KEY = "key is not <prefix>.leaving or <prefix>.{<n>}.leaving" .. PARTS
+
+local function ms(number)
+  return ("%.0f"):format(number)
+end
+
+-- An event on the channel of that key; false where that is refused, as by a server without memory.
+local function tell_presence(key, event, user)
+  local payload = '{"event":"' .. event .. '","data":{"user":' .. cjson.encode(user) .. "}}"
+  local ok, reply = pcall(sse_publish, {key}, {payload, PRESENCE_HISTORY, PRESENCE_TTL})
+  return ok and not reply.err
+end
+
+local function is_grace(text)
+  return text == "0" or whole(text, nil, MAX_LEASE_MS)
+end
+
+local function sse_presence(keys, args)
+  if #keys ~= 1 then return refuse("sse_presence", "keys are " .. #keys .. ", the limit is 1") end
+  local key = keys[1]
+  local channel, why = channel_of(key)
+  if not channel then return refuse("sse_presence", why) end
+  local user = channel.name:match("^presence:(.+)$")
+  if not user then return refuse("sse_presence", PRESENCE_KEY) end
+  local wrong = #args < 3 and "a lease is missing" or wrong_leases({args[1], "", unpack(args, 3)})
+  if wrong then return refuse("sse_presence", wrong) end
+  if not is_grace(args[2]) then return refuse("sse_presence", "grace_ms is not a whole number from 0 to " .. MAX_LEASE_MS) end
+
+  local call, now, ttl, grace = redis.call, read_time(), tonumber(args[1]), tonumber(args[2])
+  local present, leaving = channel.internal .. "present:" .. user, channel.internal .. "leaving"
+  call("ZREMRANGEBYSCORE", present, "-inf", ms(now))
+  local looked = call("ZSCORE", leaving, user)
+  if ttl == 0 then
+    local gone = call("ZREM", present, unpack(args, 3))
+    local held = call("ZCARD", present)
+    if held == 0 and looked then call("ZADD", leaving, ms(now + grace), user) end
+    return {1, held, gone}
+  end
+  local add = {}
+  for i = 3, #args do
+    add[#add + 1], add[#add + 2] = ms(now + ttl), args[i]
+  end
+  local new = call("ZADD", present, unpack(add))
+  if call("PTTL", present) < ttl then call("PEXPIRE", present, args[1]) end
+  -- Who could not be told of is not online yet: the next renewal tries again.
+  if looked or tell_presence(key, "online", user) then
+    if not looked or tonumber(looked) < now + ttl + grace then call("ZADD", leaving, ms(now + ttl + grace), user) end
+  end
+  return {1, call("ZCARD", present), new}
+end
+
+local function sse_absent(keys, args)
+  local wrong = miscounted("sse_absent", keys, args, 2)
+  if wrong then return wrong end
+  local key = keys[1]
+  local prefix, partition = key:match("^([0-9A-Za-z_-]+)%.{([0-9]+)}%.leaving$")
+  if not prefix then prefix = key:match("^([0-9A-Za-z_-]+)%.leaving$") end
+  local internal, why = place(prefix, partition)
+  if not internal then return refuse("sse_absent", why or LEAVING_KEY) end
+  if not args[1] or not is_grace(args[1]) then
+    return refuse("sse_absent", "grace_ms is not a whole number from 0 to " .. MAX_LEASE_MS)
+  end
+  local limit = whole(args[2], nil, MAX_ABSENT)
+  if not limit then return refuse("sse_absent", "limit is not a whole number from 1 to " .. MAX_ABSENT) end
+
+  local call, now, grace = redis.call, read_time(), tonumber(args[1])
+  local channels_of = prefix .. (partition and ":{" .. partition .. "}:presence:" or ":presence:")
+  local users = call("ZRANGEBYSCORE", key, "-inf", ms(now), "LIMIT", "0", limit)
+  for i = 1, #users do
+    local user = users[i]
+    local last = call("ZREVRANGE", internal .. "present:" .. user, "0", "0", "WITHSCORES")[2]
+    if last and tonumber(last) > now then
+      call("ZADD", key, ms(tonumber(last) + grace), user)
+    elseif tell_presence(channels_of .. user, "offline", user) then
+      call("ZREM", key, user)
+    end
+  end
+  return #users
+end
+
+local NODES_KEY = "key is not <prefix>.nodes, prefix 1 to 32 of A-Z a-z 0-9 _ -"
+
+-- Of what is kept, `{incarnation, value, ...}`: those who are there, as {incarnation, TIME in ms, text, ...}, and the
+-- incarnations of those who are not.
+local function nodes_of(kept, now)
+  local there, over = {}, {}
+  for i = 1, #kept, 2 do
+    local said, ends, text = kept[i + 1]:match("^([0-9]+) ([0-9]+) (.*)$")
+    if said and tonumber(ends) > now then
+      there[#there + 1], there[#there + 2], there[#there + 3] = kept[i], tonumber(said), text
+    else
+      over[#over + 1] = kept[i]
+    end
+  end
+  return there, over
+end
+
+-- Why these are not arguments of sse_nodes.
+local function wrong_node(args)
+  if #args ~= 3 then return "arguments are " .. #args .. ", the limit is 0 or 3" end
+  if not whole(args[1], nil, MAX_LEASE_MS) then return "ttl_ms is not a whole number from 1 to " .. MAX_LEASE_MS end
+  if args[2] == "" or #args[2] > MAX_NODE or args[2]:find("[^0-9A-Za-z_.-]") then
+    return "incarnation is not 1 to 64 of A-Z a-z 0-9 _ . -"
+  end
+  if #args[3] > MAX_NODE_TEXT then return "text has " .. #args[3] .. " bytes, the limit is " .. MAX_NODE_TEXT end
+end
+
+local function sse_nodes(keys, args)
+  if #keys ~= 1 then return refuse("sse_nodes", "keys are " .. #keys .. ", the limit is 1") end
+  local key, call = keys[1], redis.call
+  if not place(key:match("^([0-9A-Za-z_-]+)%.nodes$")) then return refuse("sse_nodes", NODES_KEY) end
+  local wrong = #args > 0 and wrong_node(args)
+  if wrong then return refuse("sse_nodes", wrong) end
+
+  local now = read_time()
+  local there, over = nodes_of(call("HGETALL", key), now)
+  if #args == 0 then return {now, unpack(there)} end
+  -- Whoever says something sees to it that those who are gone do not stay.
+  if #over > 0 then call("HDEL", key, unpack(over)) end
+  local incarnation, text = args[2], args[3]
+  if text == "" then
+    call("HDEL", key, incarnation)
+    return call("HLEN", key)
+  end
+  if #there / 3 >= MAX_NODES and call("HEXISTS", key, incarnation) == 0 then
+    return refuse("sse_nodes", "nodes are " .. #there / 3 .. ", the limit is " .. MAX_NODES)
+  end
+  local ttl = tonumber(args[1])
+  call("HSET", key, incarnation, ("%.0f %.0f %s"):format(now, now + ttl, text))
+  if call("PTTL", key) < ttl then call("PEXPIRE", key, args[1]) end
+  return call("HLEN", key)
+end
+
 -- ---------------------------------------------------------------------------------------------------------------------
 
 if redis.register_function then
@@ -624,13 +781,19 @@ if redis.register_function then
   redis.register_function({function_name = "sse_clock", callback = sse_clock, flags = {"allow-oom"}})
   redis.register_function({function_name = "sse_cancel", callback = sse_cancel, flags = {"allow-oom"}})
   redis.register_function({function_name = "sse_lease", callback = sse_lease, flags = {"allow-oom"}})
+  redis.register_function({function_name = "sse_presence", callback = sse_presence, flags = {"allow-oom"}})
+  redis.register_function({function_name = "sse_absent", callback = sse_absent, flags = {"allow-oom"}})
+  redis.register_function({function_name = "sse_nodes", callback = sse_nodes, flags = {"allow-oom"}})
   return
 end
 
 -- As a script: the function's name comes before its arguments.
 local functions = {
   sse_publish = sse_publish, sse_clock = sse_clock, sse_cancel = sse_cancel, sse_lease = sse_lease,
+  sse_nodes = sse_nodes, sse_presence = sse_presence, sse_absent = sse_absent,
 }
 local called = functions[table.remove(ARGV, 1)]
-if not called then return refuse("sse", "the first argument is not sse_publish, sse_clock, sse_cancel or sse_lease") end
+if not called then
+  return refuse("sse", "the first argument is not the name of a function, such as sse_publish")
+end
 return called(KEYS, ARGV)

@@ -1,4 +1,4 @@
-//! Orders on the embedded broker: the one node is told at once. What tickets stand for is kept for their time.
+//! Orders on the embedded broker: the one node is told at once, and asked itself who is there. What tickets stand for is kept for their time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use publisher::PublishError;
+use publisher::census::{Census, Count, Seen};
 use publisher::orders::{Hear, MAX_REVOCATIONS, MAX_TICKET_TTL, Orders};
+use shared::census::Of;
 use shared::order::{Order, Revocations};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +54,10 @@ impl Told {
             state.revoked.add(revocation);
         }
         Ok(state.hear.clone())
+    }
+
+    fn hearing(&self) -> Option<Arc<dyn Hear>> {
+        self.lock().hear.clone()
     }
 
     fn keep(&self, digest: &str, stands_for: &str, ttl: Duration) -> Result<(), PublishError> {
@@ -120,6 +126,26 @@ impl Orders for MemoryBroker {
             self.told.lock().hear = Some(hear);
             stop.cancelled().await;
             self.told.lock().hear = None;
+        }
+        .boxed()
+    }
+}
+
+/// The one node is asked itself.
+impl Census for MemoryBroker {
+    fn count<'a>(&'a self, of: &'a Of) -> BoxFuture<'a, Result<Count, PublishError>> {
+        async move {
+            let hear = self.told.hearing();
+            let connections = hear.and_then(|hear| hear.asked(of)).unwrap_or(0);
+            Ok(Count { connections, nodes: usize::from(connections > 0), silent: Vec::new() })
+        }
+        .boxed()
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<Seen>, PublishError>> {
+        async move {
+            let node = self.told.hearing().and_then(|hear| hear.myself());
+            Ok(node.into_iter().map(|node| Seen { node, age: Duration::ZERO }).collect())
         }
         .boxed()
     }

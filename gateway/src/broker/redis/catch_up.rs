@@ -17,6 +17,7 @@ use super::RedisBroker;
 use super::ended::Ended;
 use super::hearing::{Attached, Hearing};
 use super::reader::Reader;
+use crate::metrics::{BrokerMetrics, CaughtUp};
 
 /// Channels that are read at the same time, each up to the limits of [`super::super::past::PastLimits`]: what was read is
 /// held until the channel is live, and only then another one begins.
@@ -76,10 +77,20 @@ async fn catch_up(broker: &RedisBroker, reader: &Reader, hearing: &Hearing, move
         }
         Err(error) => return Err(error.into()),
     }
+    count(&broker.metrics, attached.join, CaughtUp::Read);
     let clock = attached.snapshot.clock;
     hearing.caught_up(clock, attached);
     hearing.barrier_at(clock).await;
     Ok(())
+}
+
+/// Counts how a channel that was heard before goes on: `well` if nothing is missing.
+pub(super) fn count(metrics: &BrokerMetrics, join: Join, well: CaughtUp) {
+    match join {
+        Join::Anew => {}
+        Join::CaughtUp => metrics.caught_up(well),
+        Join::Hole(_) => metrics.caught_up(CaughtUp::Gap),
+    }
 }
 
 /// What a read since `seen` is good for.

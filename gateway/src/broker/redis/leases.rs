@@ -2,30 +2,43 @@
 //!
 //! A user's leases are a sorted set, each with the moment at which it expires, by Redis' clock. One is taken by an atomic step
 //! of the library that looks at the limit (`sse_lease`); a task of the node renews all that are held every third of their
-//! time, and gives back those that ended. It has a connection of its own. When that is opened again, everything that is held
+//! time, and gives back those that ended: behind the renewals of a part, since one that was read before a lease ended would
+//! bring it back, and as many calls of the one as of the other, so that neither starves where Redis is slow. It has a connection of
+//! its own. When that is opened again, everything that is held
 //! is registered at once, so that Redis learns of what was let in without it, or forgot.
+//!
+//! Presence has leases of its own, without a limit and by another step (`sse_presence`), which tells who comes and, asked every second
+//! (`sse_absent`), who has gone: whichever node asks first. Nobody waits for these.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{FromRedisValue, Pipeline, RedisError};
+use ::redis::{Cmd, Pipeline, RedisError};
 use shared::keys::Keys;
 use shared::redis::functions::is_missing;
 use shared::redis::{Client, Functions, LeaseReply, describe};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+mod errors;
+mod purpose;
+
+use self::errors::is_about_one_key;
+use self::purpose::Purpose;
 use super::RedisBroker;
 use super::backoff::Backoff;
 use super::library::Library;
 use crate::broker::leases::{Leases, PARTS};
 
 /// How long a new stream waits for its lease: after that this node's own count decides.
-const TAKE_DEADLINE: Duration = Duration::from_millis(500);
-/// Leases that ended and wait to be given back. What finds no room expires.
-const RELEASES: usize = 16_384;
+pub const TAKE_DEADLINE: Duration = Duration::from_millis(500);
+/// Leases that ended and wait to be given back: as many as a node has streams by default may end at once, and each is less than
+/// the stream was. What finds no room expires.
+const CHANGES: usize = 1 << 17;
+/// How often it is looked for users who have gone.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Calls on their way together.
 const BATCH: usize = 256;
 
@@ -38,18 +51,29 @@ pub struct Registry {
     library: Arc<Library>,
     /// How long a lease lives unless it is renewed.
     lease: Duration,
-    /// Set by `run` while there is one.
-    connection: Mutex<Option<MultiplexedConnection>>,
-    /// Somebody found the connection broken.
-    broken: Notify,
-    released: mpsc::Sender<Released>,
+    purpose: Purpose,
+    /// Set by `keep` while there is one.
+    connected: Mutex<Option<Connected>>,
+    changes: mpsc::Sender<Change>,
 }
 
-/// One that ended: its user and number.
-type Released = (Arc<str>, u64);
+/// The connection of one session.
+#[derive(Clone)]
+struct Connected {
+    connection: MultiplexedConnection,
+    /// Somebody found it broken. Of this session alone: however many find it, the next one knows nothing of it.
+    broken: CancellationToken,
+}
+
+/// A lease that ended or, of presence, begins.
+struct Change {
+    user: Arc<str>,
+    number: u64,
+    ends: bool,
+}
 
 /// The other end of what is given back, for [`keep`].
-pub struct Releases(mpsc::Receiver<Released>);
+pub struct Releases(mpsc::Receiver<Change>);
 
 /// Whether a lease was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,28 +90,37 @@ impl RedisBroker {
     /// A registry on the same server. `lease`: how long one lives unless it is renewed.
     #[must_use]
     pub fn registry(&self, lease: Duration) -> (Registry, Releases) {
-        let (released, releases) = mpsc::channel(RELEASES);
+        self.registry_for(Purpose::Limit, lease)
+    }
+
+    /// The same for presence: who has had no lease for `grace` has gone.
+    #[must_use]
+    pub fn presence(&self, lease: Duration, grace: Duration) -> (Registry, Releases) {
+        self.registry_for(Purpose::Presence(grace), lease)
+    }
+
+    fn registry_for(&self, purpose: Purpose, lease: Duration) -> (Registry, Releases) {
+        let (changes, queue) = mpsc::channel(CHANGES);
         let registry = Registry {
             client: self.client.clone(),
             keys: self.keys.clone(),
             node: self.node.clone(),
             library: self.library.clone(),
             lease,
-            connection: Mutex::new(None),
-            broken: Notify::new(),
-            released,
+            purpose,
+            connected: Mutex::new(None),
+            changes,
         };
-        (registry, Releases(releases))
+        (registry, Releases(queue))
     }
 }
 
 impl Registry {
     pub(in crate::broker) async fn take(&self, user: &str, number: u64, limit: usize) -> Taken {
-        let Some(mut connection) = self.connection().clone() else { return Taken::Unknown };
+        let Some(Connected { mut connection, broken }) = self.connected().clone() else { return Taken::Unknown };
         let asked = async {
-            let build = |functions: &Functions| {
-                functions.lease(&self.keys.user(user), self.lease, Some(limit), &[self.name(number)])
-            };
+            let build =
+                |functions: &Functions| self.command(functions, user, self.lease, Some(limit), &[self.name(number)]);
             let loaded = self.library.now();
             match build(&loaded.functions).query_async::<LeaseReply>(&mut connection).await {
                 Err(error) if is_missing(&error) => {
@@ -102,7 +135,9 @@ impl Registry {
             Ok(Ok(_)) => Taken::No,
             Ok(Err(error)) => {
                 tracing::debug!(reason = %describe(&error), "cannot ask Redis for a user's lease");
-                self.broken.notify_one();
+                if !is_about_one_key(&error) {
+                    broken.cancel();
+                }
                 Taken::Unknown
             }
             // If Redis is only slow, renewing finds out.
@@ -111,32 +146,55 @@ impl Registry {
     }
 
     pub(in crate::broker) fn is_connected(&self) -> bool {
-        self.connection().is_some()
+        self.connected().is_some()
     }
 
     /// Never waits. What finds no room expires.
     pub(in crate::broker) fn release(&self, user: &Arc<str>, number: u64) {
-        let _ = self.released.try_send((user.clone(), number));
+        let _ = self.changes.try_send(Change { user: user.clone(), number, ends: true });
+    }
+
+    /// Registers it soon. Never waits: what finds no room is registered when it is renewed.
+    pub(in crate::broker) fn enlist(&self, user: &Arc<str>, number: u64) {
+        let _ = self.changes.try_send(Change { user: user.clone(), number, ends: false });
+    }
+
+    fn command(
+        &self,
+        functions: &Functions,
+        user: &str,
+        time: Duration,
+        limit: Option<usize>,
+        names: &[String],
+    ) -> Cmd {
+        self.purpose.command(functions, &self.keys, user, time, limit, names)
     }
 
     fn name(&self, number: u64) -> String {
         format!("{}/{number:x}", self.node)
     }
 
-    fn connection(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connected(&self) -> MutexGuard<'_, Option<Connected>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Renews what `leases` hold, and gives back what ended, until `stop`. Does nothing for those without a registry.
 pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationToken) {
     let Some(registry) = leases.registry() else { return stop.cancelled().await };
-    let mut keeper = Keeper { leases: &leases, registry, releases: releases.0, ended: Vec::new(), is_told: false };
+    let mut keeper = Keeper {
+        leases: &leases,
+        registry,
+        changes: releases.0,
+        changed: Vec::new(),
+        is_told: false,
+        is_told_of_key: false,
+    };
     let mut backoff = Backoff::default();
     let kept = async {
         loop {
             let ended = keeper.session(&mut backoff).await;
-            *registry.connection() = None;
+            *registry.connected() = None;
             keeper.tell(&ended);
             sleep(backoff.next()).await;
         }
@@ -145,21 +203,23 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
         () = kept => {}
         () = stop.cancelled() => {}
     }
-    let last = registry.connection().take();
-    if let Some(connection) = last {
+    let last = registry.connected().take();
+    if let Some(Connected { mut connection, .. }) = last {
         // What does not reach Redis any more expires.
-        let _ = timeout(TAKE_DEADLINE, keeper.give_back_all(connection)).await;
+        let _ = timeout(TAKE_DEADLINE, keeper.pass_on_some(&mut connection, usize::MAX)).await;
     }
 }
 
 struct Keeper<'a> {
     leases: &'a Leases,
     registry: &'a Registry,
-    releases: mpsc::Receiver<Released>,
-    /// On their way to Redis.
-    ended: Vec<Released>,
+    changes: mpsc::Receiver<Change>,
+    /// On their way to Redis, in the order in which they happened.
+    changed: Vec<Change>,
     /// The log has said that it cannot. Unset when all was registered again.
     is_told: bool,
+    /// The log has said of this session that a user's key cannot be used.
+    is_told_of_key: bool,
 }
 
 impl Keeper<'_> {
@@ -174,32 +234,40 @@ impl Keeper<'_> {
     async fn serve(&mut self, backoff: &mut Backoff) -> Result<(), RedisError> {
         let registry = self.registry;
         let mut connection = registry.client.connect().await?;
+        self.is_told_of_key = false;
         // First, so that whoever comes from now on is counted there too, and what is registered below is all there is besides.
-        *registry.connection() = Some(connection.clone());
+        let broken = CancellationToken::new();
+        *registry.connected() = Some(Connected { connection: connection.clone(), broken: broken.clone() });
         for part in 0..PARTS {
             self.renew(&mut connection, part).await?;
         }
-        if !self.ended.is_empty() {
-            self.give_back(&mut connection).await?;
-        }
+        self.pass_on_some(&mut connection, PARTS).await?;
         backoff.reset();
         self.is_told = false;
         let mut part = 0;
         let mut turn = interval(registry.lease / 3 / PARTS as u32);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = registry.broken.notified() => return Ok(()),
+                () = broken.cancelled() => return Ok(()),
                 _ = turn.tick() => {
                     if part == 0 {
                         // Where nothing is held, a connection that is dead is found here, and not by who comes next.
                         ::redis::cmd("PING").exec_async(&mut connection).await?;
                     }
-                    self.renew(&mut connection, part).await?;
+                    let calls = self.renew(&mut connection, part).await?;
                     part = (part + 1) % PARTS;
+                    // Where a part takes longer than its turn, the next one is there already.
+                    self.pass_on_some(&mut connection, calls.max(1)).await?;
                 }
-                _ = self.releases.recv_many(&mut self.ended, BATCH) => self.give_back(&mut connection).await?,
+                _ = self.changes.recv_many(&mut self.changed, BATCH) => self.pass_on(&mut connection).await?,
+                _ = look.tick(), if registry.purpose != Purpose::Limit => {
+                    let failed = purpose::look(registry, &mut connection).await?;
+                    self.tell_of_key(failed);
+                }
             }
         }
     }
@@ -210,78 +278,120 @@ impl Keeper<'_> {
         if std::mem::replace(&mut self.is_told, true) {
             return tracing::debug!(reason, "cannot keep users' leases in Redis");
         }
-        tracing::warn!(reason, "cannot keep users' leases in Redis; this node's own count decides meanwhile");
+        match self.registry.purpose {
+            Purpose::Limit => {
+                tracing::warn!(reason, "cannot keep users' leases in Redis; this node's own count decides meanwhile");
+            }
+            Purpose::Presence(_) => {
+                tracing::warn!(reason, "cannot tell Redis who is online; what changes meanwhile is told later");
+            }
+        }
+    }
+
+    /// The log speaks once a session, and names nobody.
+    fn tell_of_key(&mut self, failed: Option<RedisError>) {
+        let Some(error) = failed else { return };
+        let reason = describe(&error);
+        if std::mem::replace(&mut self.is_told_of_key, true) {
+            return tracing::debug!(reason, "cannot keep a user's leases in Redis");
+        }
+        tracing::warn!(reason, "cannot keep some user's leases in Redis; for this one each node's own count decides");
     }
 
     /// Renews one part of what is held. Neither the limit nor anything else is a reason to close a stream that is open.
-    async fn renew(&self, connection: &mut MultiplexedConnection, part: usize) -> Result<(), RedisError> {
-        let Registry { keys, lease, .. } = self.registry;
-        for users in self.leases.held(part).chunks(BATCH) {
-            let names: Vec<(String, Vec<String>)> = users
+    /// Returns how many calls that took.
+    async fn renew(&mut self, connection: &mut MultiplexedConnection, part: usize) -> Result<usize, RedisError> {
+        let registry = self.registry;
+        let held = self.leases.held(part);
+        let batches = held.chunks(BATCH);
+        let calls = batches.len();
+        for users in batches {
+            let names: Vec<(&str, Vec<String>)> = users
                 .iter()
-                .map(|(user, held)| (keys.user(user), held.iter().map(|number| self.registry.name(*number)).collect()))
+                .map(|(user, held)| (&**user, held.iter().map(|number| registry.name(*number)).collect()))
                 .collect();
             let build = |functions: &Functions| {
                 let mut pipeline = ::redis::pipe();
-                for (key, names) in &names {
-                    pipeline.add_command(functions.lease(key, *lease, None, names));
+                for (user, names) in &names {
+                    pipeline.add_command(registry.command(functions, user, registry.lease, None, names));
                 }
                 pipeline
             };
-            let answers: Vec<LeaseReply> = self.send(connection, build).await?;
-            for LeaseReply { held, added, .. } in answers {
+            let (replies, failed) = self.send(connection, build).await?;
+            self.tell_of_key(failed);
+            for LeaseReply { held, added, .. } in replies {
                 let over = held.saturating_sub(self.leases.limit() as u64).min(added);
                 if over > 0 {
                     self.leases.metrics().leases_over.increment(over);
                 }
             }
         }
-        Ok(())
+        Ok(calls)
     }
 
-    /// Gives back what is in `ended`, which keeps it until that is done.
-    async fn give_back(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    /// Passes on what is in `changed`, which keeps it until that is done.
+    async fn pass_on(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let build = |functions: &Functions| {
             let mut pipeline = ::redis::pipe();
-            for (user, number) in &self.ended {
-                let (key, name) = (self.registry.keys.user(user), self.registry.name(*number));
-                pipeline.add_command(functions.lease(&key, Duration::ZERO, None, &[name]));
+            for Change { user, number, ends } in &self.changed {
+                let time = if *ends { Duration::ZERO } else { self.registry.lease };
+                let name = self.registry.name(*number);
+                pipeline.add_command(self.registry.command(functions, user, time, None, &[name]));
             }
             pipeline
         };
-        let _: Vec<LeaseReply> = self.send(connection, build).await?;
-        self.ended.clear();
+        let (_, failed) = self.send(connection, build).await?;
+        self.changed.clear();
+        self.tell_of_key(failed);
         Ok(())
     }
 
-    async fn give_back_all(&mut self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
-        loop {
-            while self.ended.len() < BATCH
-                && let Ok(one) = self.releases.try_recv()
+    /// Passes on what waits for it, by so many calls at most.
+    async fn pass_on_some(&mut self, connection: &mut MultiplexedConnection, calls: usize) -> Result<(), RedisError> {
+        for _ in 0..calls {
+            while self.changed.len() < BATCH
+                && let Ok(one) = self.changes.try_recv()
             {
-                self.ended.push(one);
+                self.changed.push(one);
             }
-            if self.ended.is_empty() {
+            if self.changed.is_empty() {
                 return Ok(());
             }
-            self.give_back(&mut connection).await?;
+            self.pass_on(connection).await?;
         }
+        Ok(())
     }
 
-    /// With the functions loaded again where they are gone: nothing of such a call was done.
-    async fn send<T: FromRedisValue>(
+    /// What the calls are answered, and one of the errors of those that fail for their own key: nobody else's lease is to end for
+    /// that. With the functions loaded again where they are gone; to renew or to give back twice does no harm.
+    async fn send(
         &self,
         connection: &mut MultiplexedConnection,
         build: impl Fn(&Functions) -> Pipeline,
-    ) -> Result<T, RedisError> {
+    ) -> Result<(Vec<LeaseReply>, Option<RedisError>), RedisError> {
         let Registry { library, client, keys, .. } = self.registry;
         let loaded = library.now();
-        match build(&loaded.functions).query_async(connection).await {
-            Err(error) if is_missing(&error) => {
-                let loaded = library.reload(&loaded, client, keys).await?;
-                build(&loaded.functions).query_async(connection).await
-            }
-            answer => answer,
+        let mut answers = ask(connection, build(&loaded.functions)).await?;
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(is_missing)) {
+            let loaded = library.reload(&loaded, client, keys).await?;
+            answers = ask(connection, build(&loaded.functions)).await?;
         }
+        let (mut replies, mut failed) = (Vec::with_capacity(answers.len()), None);
+        for answer in answers {
+            match answer {
+                Ok(reply) => replies.push(reply),
+                Err(error) if is_about_one_key(&error) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((replies, failed))
     }
+}
+
+/// Each call has an answer of its own; an error is one of the connection.
+async fn ask(
+    connection: &mut MultiplexedConnection,
+    mut calls: Pipeline,
+) -> Result<Vec<Result<LeaseReply, RedisError>>, RedisError> {
+    calls.ignore_errors().query_async(connection).await
 }

@@ -35,6 +35,7 @@ use super::telling::Telling;
 use super::wanted::{Changes, Wanted};
 use super::{Current, PARTITION, RedisBroker};
 use crate::broker::{InterestQueue, Join, Sink, Snapshot};
+use crate::metrics::CaughtUp;
 
 /// How often the node speaks to itself, and so how old an idle stream's cursor can be.
 const BARRIER_INTERVAL: Duration = Duration::from_secs(5);
@@ -220,6 +221,7 @@ impl<'a> Session<'a> {
             let mut one = Attached { name: name.into_bytes(), channel, generation, snapshot, join: Join::Anew };
             match standing {
                 Standing::Known(join) => {
+                    catch_up::count(&self.broker.metrics, join, CaughtUp::Unmoved);
                     one.join = join;
                     attached.push(one);
                 }

@@ -60,7 +60,7 @@ pub(super) struct EventLoop {
     pub(super) stopping: bool,
     /// The beginning of this turn.
     pub(super) now: Instant,
-    scratch: Box<[u8]>,
+    pub(super) scratch: Box<[u8]>,
     /// Room for tokens, empty between uses.
     pub(super) tokens: Vec<u32>,
 }
@@ -175,7 +175,10 @@ impl EventLoop {
                 waiting.timer = NEVER;
                 if self.now >= waiting.until {
                     tracing::debug!("gave up a connection without a whole request");
-                    self.settings.heads.metrics.over(Limited::HeadTimeout);
+                    // Who sent nothing was beyond no limit, and at a stop it is the node that is in a hurry.
+                    if !waiting.beginning.is_empty() && !self.stopping {
+                        self.settings.heads.metrics.over(Limited::HeadTimeout);
+                    }
                     self.remove(token);
                 } else {
                     waiting.timer = self.wheel.enter(token, waiting.until, NEVER);

@@ -1,5 +1,6 @@
 //! How a socket comes to its next state: from head to answer, from answer to stream, to the other lane, or to its end.
 
+use std::io::{ErrorKind, Read as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use tokio::time::Instant;
 
 use super::super::Carried;
 use super::super::hyper::Handed;
@@ -16,6 +18,9 @@ use super::event_loop::EventLoop;
 use super::slot::Slot;
 use super::stream::Stream;
 use super::{Arrival, framing};
+
+/// Reads of a socket before it is closed, of 16 KiB each: nobody is held up by what a client sends for nothing.
+const READS_AT_END: usize = 32;
 
 impl EventLoop {
     /// Asks the router for its answer, and sends it if it is there.
@@ -44,12 +49,13 @@ impl EventLoop {
     }
 
     fn hand_over_with(&mut self, token: u32, answer: Option<Response>, registered: bool) {
-        let (arrival, read) = match self.forget(token) {
-            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.read),
-            Some(Slot::Opening(opening)) => (opening.arrival, opening.read),
+        let (arrival, read, head_until) = match self.forget(token) {
+            // It is given up when it would have been here, or a head in many pieces would have the time twice.
+            Some(Slot::Waiting(waiting)) => (waiting.arrival, waiting.beginning.into_read(), Some(waiting.until)),
+            Some(Slot::Opening(opening)) => (opening.arrival, opening.read, None),
             Some(Slot::Stream(_) | Slot::Between) | None => return,
         };
-        self.give_away(arrival, read, answer, registered);
+        self.give_away(arrival, read, answer, head_until, registered);
     }
 
     /// A stream has ended: its socket may have another request.
@@ -60,12 +66,31 @@ impl EventLoop {
         if closes {
             // What was written arrives before the end does.
             let _ = socket.shutdown(Shutdown::Write);
+            self.throw_away(&socket);
             return;
         }
-        self.give_away(Arrival { socket, place }, early, None, true);
+        self.give_away(Arrival { socket, place }, early, None, None, true);
     }
 
-    fn give_away(&mut self, arrival: Arrival, read: Vec<u8>, answer: Option<Response>, registered: bool) {
+    /// Reads what the client has sent: closed over that, the connection would be reset, which may take away what was written.
+    fn throw_away(&mut self, mut socket: &mio::net::TcpStream) {
+        for _ in 0..READS_AT_END {
+            match socket.read(&mut self.scratch) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn give_away(
+        &mut self,
+        arrival: Arrival,
+        read: Vec<u8>,
+        answer: Option<Response>,
+        head_until: Option<Instant>,
+        registered: bool,
+    ) {
         let Arrival { socket, place } = arrival;
         if registered {
             // Or it would go on telling of a descriptor that is another's.
@@ -74,7 +99,10 @@ impl EventLoop {
             }
         }
         match tokio::net::TcpStream::from_std(TcpStream::from(socket)) {
-            Ok(stream) => self.settings.hyper.take(Handed { stream, place, read: Bytes::from(read), answer }),
+            Ok(stream) => {
+                let read = Bytes::from(read);
+                self.settings.hyper.take(Handed { stream, place, read, answer, head_until });
+            }
             Err(error) => tracing::error!(%error, "cannot give a socket to the other lane"),
         }
     }

@@ -10,6 +10,8 @@ use httparse::Status;
 
 /// As many as the hyper lane takes.
 const MAX_HEADERS: usize = 100;
+/// Pieces in which a head may come: each time all of it is looked at again. One in more is left to the hyper lane.
+pub(crate) const MAX_PIECES: u8 = 32;
 
 /// What the bytes so far are.
 pub(crate) enum Head {
@@ -19,6 +21,35 @@ pub(crate) enum Head {
     Stream(Box<Request<Body>>),
     /// Anything else.
     Other,
+}
+
+/// A head that comes in pieces: all that was read of a connection.
+#[derive(Default)]
+pub(crate) struct Beginning {
+    read: Vec<u8>,
+    pieces: u8,
+}
+
+impl Beginning {
+    /// What it is with one more piece. One of more than `most` bytes, or in very many pieces, is for the other lane to judge:
+    /// after anything but [`Head::Part`] there is no next piece.
+    pub(crate) fn add(&mut self, piece: &[u8], is_stream: fn(&str) -> bool, most: usize) -> Head {
+        self.read.extend_from_slice(piece);
+        self.pieces += 1;
+        match read(&self.read, is_stream) {
+            Head::Part if self.read.len() < most && self.pieces < MAX_PIECES => Head::Part,
+            Head::Stream(request) if self.read.len() <= most => Head::Stream(request),
+            Head::Part | Head::Stream(_) | Head::Other => Head::Other,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read.is_empty()
+    }
+
+    pub(crate) fn into_read(self) -> Vec<u8> {
+        self.read
+    }
 }
 
 /// Looks at `bytes`, all that was read of a connection. `is_stream` knows the paths of event streams.
@@ -77,6 +108,26 @@ mod tests {
 
     fn is_stream(path: &str) -> bool {
         path == "/events"
+    }
+
+    #[test]
+    fn bounds_on_pieces_and_bytes() {
+        let whole = format!("GET /events HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(100));
+        // How many bytes at a time, the most that it may have, and at which piece it is what.
+        for (size, most, at, expected) in [
+            (1, 1_000, 32, "other"),
+            (5, 1_000, 26, "stream"),
+            (5, whole.len(), 26, "stream"),
+            (5, whole.len() - 1, 26, "other"),
+            (5, 50, 10, "other"),
+            (5, 51, 11, "other"),
+        ] {
+            let mut beginning = Beginning::default();
+            let mut heads = whole.as_bytes().chunks(size).map(|piece| beginning.add(piece, is_stream, most));
+            let (number, head) = (1..).zip(&mut heads).find(|(_, head)| !matches!(head, Head::Part)).unwrap();
+            let said = if matches!(head, Head::Stream(_)) { "stream" } else { "other" };
+            assert_eq!((number, said), (at, expected), "{size} at a time, {most} at most");
+        }
     }
 
     fn kind(bytes: &[u8]) -> &'static str {

@@ -30,12 +30,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use mio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::alarm::Alarm;
 use self::event_loop::EventLoop;
 use super::Heads;
+use super::accept::SocketPlace;
 use super::hyper::HyperLane;
 #[cfg(doc)]
 use crate::hub::Inbox;
@@ -78,7 +79,7 @@ struct Door {
 /// A socket that was accepted, and its place among those that there may be.
 pub(super) struct Arrival {
     pub(super) socket: TcpStream,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: SocketPlace,
 }
 
 impl DirectLane {
@@ -166,7 +167,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let arrive = || {
             let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            lane.give(Arrival { socket, place: places.clone().try_acquire_owned().unwrap() });
+            lane.give(Arrival { socket, place: SocketPlace::new(places.clone().try_acquire_owned().unwrap()) });
         };
         let arrived = || lane.doors.iter().map(|door| door.lock().len()).collect::<Vec<_>>();
         (0..9).for_each(|_| arrive());

@@ -17,13 +17,10 @@ use tower::ServiceExt as _;
 
 use super::super::Way;
 use super::Arrival;
-use super::head::{self, Head};
+use super::head::{self, Beginning, Head};
 use super::stream::{MAX_EARLY, Stream};
 use super::wheel::Tick;
 use crate::hub::{Inbox, Wakeup};
-
-/// Pieces in which a head may come: each time all of it is looked at again. One in more is left to the hyper lane.
-const MAX_PIECES: u8 = 32;
 
 pub(super) enum Slot {
     Waiting(Box<Waiting>),
@@ -36,8 +33,7 @@ pub(super) enum Slot {
 /// A socket of which no whole head was read.
 pub(super) struct Waiting {
     pub(super) arrival: Arrival,
-    pub(super) read: Vec<u8>,
-    pieces: u8,
+    pub(super) beginning: Beginning,
     pub(super) timer: Tick,
     /// When it is given up.
     pub(super) until: Instant,
@@ -69,7 +65,7 @@ pub(super) enum Said {
 
 impl Waiting {
     pub(super) fn new(arrival: Arrival, until: Instant) -> Self {
-        Self { arrival, read: Vec::new(), pieces: 0, timer: super::wheel::NEVER, until }
+        Self { arrival, beginning: Beginning::default(), timer: super::wheel::NEVER, until }
     }
 
     /// Reads what there is; a head of more than `max_head` bytes is for the other lane to judge.
@@ -80,12 +76,10 @@ impl Waiting {
                 Ok(Some(count)) => count,
                 Ok(None) => return Said::Part,
             };
-            self.read.extend_from_slice(&scratch[..count]);
-            self.pieces += 1;
-            match head::read(&self.read, is_stream) {
-                Head::Part if self.read.len() < max_head && self.pieces < MAX_PIECES => {}
-                Head::Stream(request) if self.read.len() <= max_head => return Said::Stream(request),
-                Head::Part | Head::Stream(_) | Head::Other => return Said::Other,
+            match self.beginning.add(&scratch[..count], is_stream, max_head) {
+                Head::Part => {}
+                Head::Stream(request) => return Said::Stream(request),
+                Head::Other => return Said::Other,
             }
         }
     }
@@ -105,7 +99,8 @@ impl Waiting {
         }
         let closes = head::wants_close(request.headers());
         let answer = router.clone().oneshot(*request).boxed();
-        Opening { arrival: self.arrival, head_length: self.read.len(), read: self.read, closes, answer, wakeup }
+        let read = self.beginning.into_read();
+        Opening { arrival: self.arrival, head_length: read.len(), read, closes, answer, wakeup }
     }
 }
 

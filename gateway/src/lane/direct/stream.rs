@@ -8,9 +8,9 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
 use socket2::SockRef;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::super::accept::SocketPlace;
 use super::framing::{BODY_END, CHUNK_END, ChunkSize};
 use super::wheel::{NEVER, Tick};
 use crate::connection::{CloseReason, Connection, Next, Pieces};
@@ -23,7 +23,7 @@ pub(super) const MAX_EARLY: usize = 4 << 10;
 /// Owned by its loop. Dropping it closes the socket, and detaches and uncounts the connection.
 pub(super) struct Stream {
     pub(super) socket: TcpStream,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: SocketPlace,
     /// Its earliest entry in the wheel.
     pub(super) timer: Tick,
     /// It is among those that the loop has look one by one.
@@ -66,7 +66,7 @@ impl Stream {
     /// `early`: what was read of the socket behind the request.
     pub(super) fn new(
         socket: TcpStream,
-        place: OwnedSemaphorePermit,
+        place: SocketPlace,
         connection: Connection,
         closes: bool,
         early: Vec<u8>,
@@ -148,7 +148,7 @@ impl Stream {
     }
 
     /// Its socket, the socket's place, and what the client sent behind its request.
-    pub(super) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit, Vec<u8>) {
+    pub(super) fn into_parts(self) -> (TcpStream, SocketPlace, Vec<u8>) {
         (self.socket, self.place, self.rare.map(|rare| rare.early).unwrap_or_default())
     }
 

@@ -70,7 +70,7 @@ pub(crate) struct Million {
     pub(crate) per_node: u32,
 
     /// New connections per second, over all nodes
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connect_rate: u32,
 
     /// Events per second, over all channels

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::server::behind;
+
 /// What a run may take beyond the times it was asked for: opening, settling, and what was on its way.
 const SPARE: Duration = Duration::from_secs(240);
 
@@ -19,11 +21,13 @@ pub(crate) struct Load {
     takes: Duration,
     /// Its progress goes to our standard error.
     shown: bool,
+    /// It has what others leave of the cores.
+    behind: bool,
 }
 
 impl Load {
     pub(crate) fn new(scenario: &str) -> Self {
-        Self { flags: vec![scenario.to_owned()], takes: Duration::ZERO, shown: false }
+        Self { flags: vec![scenario.to_owned()], takes: Duration::ZERO, shown: false, behind: false }
     }
 
     /// A flag without a value.
@@ -35,6 +39,12 @@ impl Load {
     /// Shows its progress.
     pub(crate) fn shown(mut self) -> Self {
         self.shown = true;
+        self
+    }
+
+    /// Others go before it.
+    pub(crate) fn behind(mut self) -> Self {
+        self.behind = true;
         self
     }
 
@@ -68,13 +78,11 @@ impl Load {
     /// No report came: the flags are wrong, it could not run, or it took longer than it was asked to by [`SPARE`].
     pub(crate) async fn run(&self, program: &Path, subject: &[String]) -> Result<Report, String> {
         let mut command = Command::new(program);
-        command
-            .args(&self.flags)
-            .args(subject)
-            .arg("--json")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+        command.args(&self.flags).args(subject).arg("--json");
+        if self.behind {
+            command = behind(command);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         if self.shown {
             command.stderr(Stdio::inherit());
         } else {

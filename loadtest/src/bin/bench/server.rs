@@ -19,6 +19,8 @@ const ATTEMPTS: usize = 3;
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
+/// See [`Server::start_in_crowd`].
+pub(crate) const CROWD_KEEP_ALIVE: &str = "5m";
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A Redis for one measurement, as one that gateways are run on: no eviction, and room for subscribers that are behind.
@@ -51,11 +53,39 @@ impl Server {
         redis: &RedisServer,
         number: usize,
     ) -> Result<Self, String> {
+        Self::start_as(|ports| command(programs, subject, redis.port(), number, ports), subject, redis, number).await
+    }
+
+    /// The same of a gateway that is one of very many on one machine: Redis, which they all wait for, goes before it, and it speaks
+    /// every [`CROWD_KEEP_ALIVE`] on an idle stream, since a million of them that speak every 20 s are more than two cores' work.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) async fn start_in_crowd(
+        programs: &Programs,
+        redis: &RedisServer,
+        number: usize,
+    ) -> Result<Self, String> {
+        let subject = Subject::OursDurable;
+        let command = |ports| {
+            let mut command = behind(command(programs, subject, redis.port(), number, ports));
+            command.env("SSE_GATEWAY__KEEP_ALIVE", CROWD_KEEP_ALIVE);
+            command
+        };
+        Self::start_as(command, subject, redis, number).await
+    }
+
+    async fn start_as(
+        command: impl Fn([u16; 2]) -> Command,
+        subject: Subject,
+        redis: &RedisServer,
+        number: usize,
+    ) -> Result<Self, String> {
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             let ports = free_ports();
             let log = redis.folder().join(format!("{}-{number}.log", subject.program()));
-            match Self::try_start(command(programs, subject, redis.port(), number, ports), ports, log, subject).await {
+            match Self::try_start(command(ports), ports, log, subject).await {
                 Ok(server) => return Ok(server),
                 Err(error) => failure = error,
             }
@@ -140,6 +170,18 @@ fn command(programs: &Programs, subject: Subject, redis_port: u16, number: usize
     let mut command = Command::new(program);
     command.env_clear().args(["--listen", &listen, "--redis", &format!("127.0.0.1:{redis_port}")]);
     command
+}
+
+/// The same program with the same arguments and environment, behind those that are not: it has what they leave of the cores.
+pub(crate) fn behind(command: Command) -> Command {
+    let command = command.into_std();
+    let mut behind = std::process::Command::new("nice");
+    // Which becomes the program itself, under the same process id.
+    behind.args(["-n", "10"]).arg(command.get_program()).args(command.get_args()).env_clear();
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let path = std::env::var_os("PATH").map(|path| ("PATH".into(), path));
+    behind.envs(path.into_iter().collect::<Vec<(std::ffi::OsString, _)>>()).envs(set);
+    behind.into()
 }
 
 /// Whether a server there answers `GET path`: a gateway's readiness with 200, the others with anything.

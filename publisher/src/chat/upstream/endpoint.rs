@@ -164,6 +164,12 @@ impl Unconnected {
     }
 }
 
+/// What a client by TLS is set to that trusts what the system does, or what `SSL_CERT_FILE` names in its place. Reads some
+/// hundred files: for where that may block.
+pub(crate) fn trusting_the_system() -> Result<ClientConfig, String> {
+    client_config(trusted_by_the_system())
+}
+
 fn trusted_by_the_system() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

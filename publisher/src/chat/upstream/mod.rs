@@ -32,6 +32,7 @@ use serde::Serialize;
 use self::answer::Answer;
 use self::endpoint::Connector;
 pub use self::endpoint::Endpoint;
+pub(crate) use self::endpoint::trusting_the_system;
 use self::secrets::Secrets;
 use super::ChatSettings;
 use super::source::{Message, Piece, Question, Role, Source, SourceCode, SourceError};

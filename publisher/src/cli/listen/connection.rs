@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::url::Url;
+use crate::cli::url::Url;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the request to the answer's head: a gateway may wait for its channels.

@@ -4,7 +4,6 @@
 //! error.
 
 mod connection;
-mod url;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use shared::event_stream::decode::{Decoded, Decoder, Received};
 use tokio::time::sleep;
 
 use self::connection::{Opened, Stop, Stream};
-use self::url::Url;
+use super::url::Url;
 use super::{Failure, output};
 
 /// When to come back where the server said nothing: what browsers do.
@@ -36,7 +35,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     /// Address of the event stream; http only
-    #[arg(value_name = "URL", value_parser = Url::parse)]
+    #[arg(value_name = "URL", value_parser = Url::parse_plain)]
     url: Url,
     /// Only events of this name; may be repeated
     #[arg(long, value_name = "NAME")]
@@ -216,7 +215,7 @@ impl Listener {
 }
 
 /// The header's value; in none of its errors is a byte of the token.
-fn token(file: &Path) -> Result<HeaderValue, String> {
+pub(super) fn token(file: &Path) -> Result<HeaderValue, String> {
     let place = |reason: String| format!("--token-file: {}: {reason}", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| place(error.to_string()))?;
     let token = text.trim();

@@ -42,13 +42,14 @@ pub(crate) async fn run(args: &Million) -> Result<bool, String> {
     say(&format!("Redis is there; starting {nodes} nodes"));
     let mut servers = Vec::new();
     for number in 1..=nodes as usize {
-        servers.push(Server::start(&programs, OursDurable, &redis, number).await?);
+        servers.push(Server::start_in_crowd(&programs, &redis, number).await?);
     }
     let started = began.elapsed();
     say(&format!(
-        "{nodes} nodes are there after {:.1} s; opening {} connections",
+        "{nodes} nodes are there after {:.1} s; opening {} connections, with a keep-alive every {}",
         started.as_secs_f64(),
-        args.connections
+        args.connections,
+        server::CROWD_KEEP_ALIVE,
     ));
 
     let pids: Result<Vec<_>, _> = servers.iter().map(Server::pid).collect();
@@ -64,8 +65,12 @@ pub(crate) async fn run(args: &Million) -> Result<bool, String> {
     let load = load.flag("--connect-rate", args.connect_rate).flag("--rate", args.rate).flag("--size", 128);
     let load = load.switch("--once").flag("--memory-limit", args.memory_limit).seconds("--idle", SETTLE_SECONDS);
     // Opening a million takes minutes on a small machine, and several times that where it is busy.
-    let report =
-        load.shown().within((opening + publishing) * 5).run(&programs.loadtest, &OursDurable.flags(&place)).await;
+    let report = load
+        .shown()
+        .behind()
+        .within((opening + publishing) * 5)
+        .run(&programs.loadtest, &OursDurable.flags(&place))
+        .await;
     if let Some(ended) = servers.iter_mut().find_map(Server::ended) {
         return Err(ended);
     }

@@ -1,0 +1,5 @@
+//! The target `client` of `gateway::fuzzing`, where it says what is checked.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| gateway::fuzzing::target("client")(bytes));
