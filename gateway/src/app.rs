@@ -3,7 +3,6 @@
 
 mod error;
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use self::built::Built;
 pub use self::error::AppError;
 use self::operator::{Operator, Shown};
+use self::telling::End;
 use crate::broker::leases::Leases;
 use crate::broker::redis::ConnectError;
 use crate::broker::redis::leases::{Releases, keep};
@@ -47,12 +47,15 @@ use crate::shutdown::{DrainSettings, Lifecycle};
 mod built;
 mod limits;
 mod operator;
+mod telling;
 
 /// How long a node that starts waits until it knows which tokens were revoked.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A gateway that is bound, and of which only the operator port is served yet.
 pub struct App {
+    node: String,
+    gate: Arc<Gate>,
     public: TcpListener,
     admin_address: SocketAddr,
     router: Router,
@@ -144,9 +147,10 @@ impl App {
         let Built { broker, routes, orders, census, producers, carrier, registry, presence } =
             built::broker(config, &settings.node, shows_demo, verifier.has_operator()).await?;
         let (admission, keeping) = limits::admission(config, gate.clone(), registry, presence, &limit_metrics);
+        let name = settings.node.clone();
         let (mut demo, stop_demo) = (Vec::new(), CancellationToken::new());
         if shows_demo {
-            demo.push(tell_connections(settings.node.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
+            demo.push(tell_connections(name.clone(), gate.clone(), carrier, stop_demo.clone()).boxed());
             demo.extend(producers.iter().map(|producers| producers.figures(stop_demo.clone()).boxed()));
         }
         let cors = cors(config, loopback);
@@ -185,6 +189,8 @@ impl App {
         let Drain { grace, deadline, .. } = config.drain;
         let drain = DrainSettings { grace, window: config.drain_window(), deadline };
         Ok(Self {
+            node: name,
+            gate,
             public,
             admin_address,
             router,
@@ -206,20 +212,6 @@ impl App {
             operator,
             reload,
         })
-    }
-
-    /// The address of the public port, as bound.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn public_address(&self) -> io::Result<SocketAddr> {
-        self.public.local_addr()
-    }
-
-    /// The address of the operator port, as bound.
-    #[must_use]
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin_address
     }
 
     /// Serves until a signal, then stops in order. `Ok` after a signal, even if the deadline cut streams.
@@ -261,7 +253,7 @@ impl App {
             signal = signals.next() => signal,
             ended = tasks.join_next() => return Err(ended_early(ended)),
         };
-        tracing::info!(signal, grace = %humantime::format_duration(self.drain.grace), "stopping");
+        let end = End::begin(&self.node, signal, &self.drain, self.gate.open());
         let deadline = Instant::now() + self.drain.deadline;
         self.lifecycle.drain(&self.metrics, self.drain.deadline);
         let drained = async {
@@ -272,6 +264,7 @@ impl App {
                 let _ = tokio::time::timeout(LAST_WORDS, producers.end(Instant::now())).await;
             }
             stop_accepting.cancel();
+            end.drains(self.gate.open());
             self.hub.close(Instant::now() + self.drain.window);
             connections.close();
             connections.wait().await;
@@ -281,11 +274,8 @@ impl App {
             while demo.join_next().await.is_some() {}
         };
         tokio::select! {
-            result = tokio::time::timeout_at(deadline, drained) => match result {
-                Ok(()) => tracing::info!("stopped"),
-                Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
-            },
-            signal = signals.next() => tracing::warn!(signal, open = connections.len(), "stopped at once by a second signal"),
+            result = tokio::time::timeout_at(deadline, drained) => end.is_over(result.is_ok(), connections.len()),
+            signal = signals.next() => end.is_cut(signal, connections.len()),
         }
         self.operator.end().await;
         Ok(())

@@ -1,11 +1,14 @@
-//! Flags, and the few lines that greet whoever started the gateway.
+//! Flags and commands, and the few lines that greet whoever started the gateway.
+
+mod check;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use shared::config::{ConfigError, Sources};
 
+pub use self::check::{CheckError, check, show};
 use crate::config::{Config, ENV_PREFIX};
 
 /// Read where no `--config` says otherwise, if it is there.
@@ -17,28 +20,59 @@ const DEFAULT_CONFIG: &str = "config/gateway.toml";
 /// number of nodes on one Redis.
 ///
 /// Settings: defaults, then config/gateway.toml, then SSE_GATEWAY__... variables (SSE_GATEWAY__LIMITS__MAX_DATA=1024), then flags.
+/// `sse-gateway check` says what is wrong with them, `sse-gateway config` shows them all.
 #[derive(Default, Parser)]
-#[command(name = "sse-gateway", version, max_term_width = 110)]
+#[command(name = "sse-gateway", version, max_term_width = 110, disable_help_subcommand = true)]
 pub struct Args {
     /// Public port: event streams and publishing [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", global = true)]
     pub listen: Option<String>,
     /// Operator port: /livez, /readyz, /metrics [default: 127.0.0.1:9090]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", global = true)]
     pub admin_listen: Option<String>,
     /// Configuration file (TOML); may be repeated, the later one wins [default: config/gateway.toml if it is there]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Vec<PathBuf>,
     /// Allow an address beyond loopback without authentication: whoever reaches it may read and publish
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub insecure: bool,
     /// Redis, redis://HOST:PORT, or rediss:// for TLS [default: none, the embedded broker]. Flags show in the list of
     /// processes: give a password as SSE_GATEWAY__REDIS__PASSWORD
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     pub redis_url: Option<String>,
     /// How long to wait for Redis at the start before giving up, such as 30s [default: 0s, one try]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", global = true)]
     pub wait_for_redis: Option<String>,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done instead of serving.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Say everything that is wrong with the configuration, and serve nothing
+    ///
+    /// Reads what a start would read: files, environment, flags, and the files of keys and certificates that they name. Binds no
+    /// port. Example: sse-gateway check --config config/gateway.toml --connect
+    ///
+    /// Ends with 0 where a start would work, with 2 where the configuration has to be mended, and with 1 where Redis will not
+    /// do (--connect).
+    Check {
+        /// Connect to Redis too, and look at its version, the functions, what the user may do, and whether it evicts. Nothing is
+        /// changed there
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Show the value of every setting, and who said it: a default, a line of a file, a variable or a flag
+    ///
+    /// Secrets are hidden, and stand behind a #: what is printed is a configuration file that says the rest. Example:
+    /// sse-gateway config --json
+    Config {
+        /// A JSON object by keys, each with value, from, name and line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Args {
@@ -47,6 +81,12 @@ impl Args {
     /// # Errors
     /// Every problem of every layer.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.sources())
+    }
+
+    /// The layers above the defaults.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
         let mut sources = Sources::new(ENV_PREFIX).process_env();
         for file in &self.config {
             sources = sources.file(file);
@@ -54,13 +94,12 @@ impl Args {
         if self.config.is_empty() && Path::new(DEFAULT_CONFIG).exists() {
             sources = sources.file(DEFAULT_CONFIG);
         }
-        let sources = sources
+        sources
             .flag("listen", "--listen", self.listen.clone())
             .flag("admin_listen", "--admin-listen", self.admin_listen.clone())
             .flag("insecure", "--insecure", self.insecure.then(|| "true".to_owned()))
             .flag("redis.url", "--redis-url", self.redis_url.clone())
-            .flag("redis.wait", "--wait-for-redis", self.wait_for_redis.clone());
-        Config::load(&sources)
+            .flag("redis.wait", "--wait-for-redis", self.wait_for_redis.clone())
     }
 }
 
@@ -101,7 +140,14 @@ fn on_redis(config: &Config) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn the_flags_are_sound() {
+        Args::command().debug_assert();
+    }
 
     fn greet(config: &Config, public: &str) -> String {
         greeting(config, public.parse().unwrap(), "127.0.0.1:9090".parse().unwrap())

@@ -10,9 +10,10 @@ use publisher::chat::ChatSettings;
 use publisher::http::DEFAULT_MAX_EVENT_NAME;
 use serde::{Deserialize, Serialize};
 use shared::auth;
-use shared::config::{ConfigError, Sources, between, duration, within};
+use shared::config::{ConfigError, Effective, Sources, between, duration, load_effective, within};
 use shared::event::{MAX_RETRY, MIN_RETRY, RESERVED_EVENT_PREFIX};
 use shared::net::{Proxies, TlsSettings};
+use shared::telemetry::check_filter;
 
 pub use self::sections::{CorsConfig, Drain, Embedded, Lanes, Limits, Log, Presence, Replay, Telemetry};
 use crate::broker::redis::leases::TAKE_DEADLINE;
@@ -23,6 +24,8 @@ mod sections;
 /// Prefix of the environment variables: `SSE_GATEWAY__LISTEN`.
 pub const ENV_PREFIX: &str = "SSE_GATEWAY";
 
+/// Keys that sound like secrets, and are none.
+const PLAIN: [&str; 1] = ["tls.key"];
 /// Most event loops: each is a thread, and walks the channels of its connections by itself.
 const MAX_LOOPS: usize = 64;
 /// Longest of the shortest rests: beyond that it is seen.
@@ -118,6 +121,29 @@ impl Config {
         shared::config::load_checked(sources, &[ChannelSettings::taught()], Self::check)
     }
 
+    /// The same, with who said each value, to be shown to people.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn effective(sources: &Sources) -> Result<Effective<Self>, ConfigError> {
+        load_effective(sources, &[ChannelSettings::taught()], &PLAIN, Self::check)
+    }
+
+    /// The same, with the files of keys and certificates read too, as a start would.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and every problem of these files.
+    pub fn examine(sources: &Sources) -> Result<Effective<Self>, ConfigError> {
+        let check = |config: &Self| {
+            let mut errors = config.check();
+            errors.extend(config.tls.check_files());
+            errors.extend(config.redis.check_files());
+            errors.extend(config.auth.check_files());
+            errors
+        };
+        load_effective(sources, &[ChannelSettings::taught()], &PLAIN, check)
+    }
+
     /// Ranges, and rules between keys, that types do not hold; each error names its key.
     #[must_use]
     pub fn check(&self) -> Vec<ConfigError> {
@@ -189,6 +215,7 @@ impl Config {
         check("embedded.max_bytes", within(self.embedded.max_bytes, 1 << 16, 1 << 40));
         check("embedded.max_keys", within(self.embedded.max_keys, 1, 100_000_000));
         check("chat.upstream", self.check_answers());
+        check("telemetry.filter", check_filter(&self.telemetry.filter));
         errors.extend(self.tls.check());
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());

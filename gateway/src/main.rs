@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use gateway::app::{App, AppError};
-use gateway::cli::{Args, greeting};
+use gateway::cli::{self, Args, CheckError, Command, greeting};
 use gateway::config::Config;
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::reload::Reload;
@@ -23,6 +23,19 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    match args.command {
+        Some(Command::Check { connect }) => return check(&args, connect),
+        Some(Command::Config { json }) => {
+            return match cli::show(&args.sources(), json) {
+                Ok(text) => {
+                    say(&text);
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(USAGE, &error.to_string()),
+            };
+        }
+        None => {}
+    }
     let config = match args.load() {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error.to_string()),
@@ -39,6 +52,17 @@ fn main() -> ExitCode {
             let usage = error.downcast_ref::<AppError>().is_some_and(AppError::is_configuration);
             fail(if usage { USAGE } else { FAILED }, &error.to_string())
         }
+    }
+}
+
+fn check(args: &Args, connect: bool) -> ExitCode {
+    match cli::check(&args.sources(), connect) {
+        Ok((text, fits)) => {
+            say(&text);
+            if fits { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error @ CheckError::Config(_)) => fail(USAGE, &error.to_string()),
+        Err(error) => fail(FAILED, &error.to_string()),
     }
 }
 
@@ -64,6 +88,7 @@ async fn serve(
         // It may wait for Redis.
         _ = signals.next() => return Ok(()),
     };
+    app.tell(config);
     say(&greeting(config, app.public_address()?, app.admin_address()));
     Ok(app.run(signals, hangups).await?)
 }

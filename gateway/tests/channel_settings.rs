@@ -23,9 +23,11 @@ async fn post(gateway: &Gateway, body: &Value) -> Response {
 
 async fn refused(response: Response, field: &str, detail: &str) {
     assert_eq!(response.status(), 400);
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let problem: Value = response.json().await.unwrap();
     let wanted = json!({
         "type": "urn:problem:sse:invalid-value", "title": "invalid value", "status": 400, "detail": detail, "field": field,
+        "request_id": id,
     });
     assert_eq!(problem, wanted);
 }

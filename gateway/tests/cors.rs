@@ -42,7 +42,11 @@ async fn everybody_on_loopback_without_credentials() {
         assert_eq!(value(&headers, "access-control-allow-origin"), Some("*"), "{path}");
         assert_eq!(value(&headers, "access-control-allow-credentials"), None, "{path}");
         // Where an answer or a job is listened to.
-        assert_eq!(value(&headers, "access-control-expose-headers"), Some("location,retry-after"), "{path}");
+        assert_eq!(
+            value(&headers, "access-control-expose-headers"),
+            Some("location,retry-after,x-request-id"),
+            "{path}"
+        );
     }
 }
 

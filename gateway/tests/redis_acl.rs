@@ -242,3 +242,71 @@ async fn what_they_need_not_do_is_refused() {
     let answer = by(&server, "jobs", "JOBS-PASSWORD", &["FCALL", "sse_publish", "1", "sse:user:1", "x"]).await;
     assert_eq!(admin(&server, &["EXISTS", "sse:user:1"]).await, "0", "{answer}");
 }
+
+/// Each right of the file is one that a check misses, and so one that is needed.
+#[tokio::test]
+async fn a_check_names_every_right_that_lacks() {
+    let server = server(RedisServer::builder()).await;
+    let check = async || {
+        let builder = Gateway::builder().args(&["--redis-url", &url(&server, "sse-gateway"), "check", "--connect"]);
+        let builder = builder.config("[auth]\nsecret = 'a secret of the tests, long enough for HS256'");
+        let builder = builder.env("SSE_GATEWAY__LIMITS__MAX_CONNECTIONS_PER_USER", "5");
+        builder.env("SSE_GATEWAY__REDIS__PASSWORD", "GATEWAY-PASSWORD").fail().await
+    };
+    let all = check().await;
+    assert_eq!((all.status.code(), &*all.errors), (Some(0), ""), "{all:?}");
+    assert!(all.output.contains("\n  fine      permissions: all of "), "{all:?}");
+    assert!(!all.output.contains("  warning  "), "{all:?}");
+
+    let file = std::fs::read_to_string(FILE).unwrap();
+    let rules = file.lines().find_map(|line| line.strip_prefix("user sse-gateway on ")).unwrap();
+    let (root, selector) = rules.split_once('(').unwrap();
+    let commands = root.split(' ').filter_map(|rule| rule.strip_prefix('+'));
+    for command in commands {
+        admin(&server, &["ACL", "SETUSER", "sse-gateway", &format!("-{command}")]).await;
+        let lacks = check().await;
+        let named = lacks.output.contains("  warning  ")
+            || lacks.output.contains("  error    ")
+            || lacks.status.code() == Some(1);
+        assert!(named, "{command}: {lacks:?}");
+        let named = command.split('|').next().unwrap();
+        assert!(format!("{}{}", lacks.output, lacks.errors).to_lowercase().contains(named), "{command}: {lacks:?}");
+        admin(&server, &["ACL", "SETUSER", "sse-gateway", &format!("+{command}")]).await;
+    }
+    admin(&server, &["ACL", "SETUSER", "sse-gateway", "clearselectors"]).await;
+    let lacks = check().await;
+    assert_eq!(lacks.status.code(), Some(1), "{lacks:?}");
+    assert!(lacks.output.contains("\n  error     a session: PUBLISH sse.node:check x (NOPERM "), "{lacks:?}");
+    admin(&server, &["ACL", "SETUSER", "sse-gateway", &format!("({selector}")]).await;
+    assert_eq!(check().await.output, all.output, "it is as it was");
+
+    // Presence is not of the file: its rights are those of the manual's selector.
+    let with_presence = async || {
+        let builder = Gateway::builder().args(&["--redis-url", &url(&server, "sse-gateway"), "check", "--connect"]);
+        let builder = builder.config("[presence]\nenabled = true");
+        builder.env("SSE_GATEWAY__REDIS__PASSWORD", "GATEWAY-PASSWORD").fail().await.output
+    };
+    let lacks = with_presence().await;
+    assert!(lacks.contains("\n  warning   presence: "), "{lacks}");
+    let selector = presence_selector();
+    let commands = selector.trim_end_matches(')').split(' ').filter_map(|rule| rule.strip_prefix('+'));
+    for command in commands {
+        let without = selector.replace(&format!(" +{command} "), " ").replace(&format!(" +{command})"), ")");
+        admin(&server, &["ACL", "SETUSER", "sse-gateway", "clearselectors"]).await;
+        admin(&server, &["ACL", "SETUSER", "sse-gateway", &format!("({}", rules.split_once('(').unwrap().1)]).await;
+        assert_eq!(admin(&server, &["ACL", "SETUSER", "sse-gateway", &without]).await, "OK");
+        let lacks = with_presence().await;
+        // Some are had by other words of the file.
+        let had = ["info", "time"].contains(&command);
+        let line = lacks.lines().find(|line| line.starts_with("  warning   presence: ")).unwrap_or_default();
+        assert!(had || line.to_lowercase().contains(&format!("{command} ")), "{command}: {lacks}");
+    }
+    assert_eq!(admin(&server, &["ACL", "SETUSER", "sse-gateway", &selector]).await, "OK");
+    let lacks = with_presence().await;
+    assert!(!lacks.contains("  warning  "), "{lacks}");
+
+    admin(&server, &["FUNCTION", "FLUSH"]).await;
+    let lacks = check().await;
+    assert_eq!(lacks.status.code(), Some(1), "{lacks:?}");
+    assert!(lacks.output.contains("\n  error     functions: none, and this user may not load them"), "{lacks:?}");
+}

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::auth;
-use shared::config::{ConfigError, Sources, between, duration, load_checked, within};
+use shared::config::{ConfigError, Effective, Sources, between, duration, load_checked, load_effective, within};
 use shared::net::{ForwardedHeader, Proxies, TlsSettings};
 use shared::redis::Settings;
-use shared::telemetry::LogFormat;
+use shared::telemetry::{LogFormat, check_filter};
 
 use crate::ChannelSettings;
 use crate::chat::ChatSettings;
@@ -17,6 +17,8 @@ use crate::http::{self, Cors};
 
 /// Prefix of the environment variables: `SSE_PUBLISHER__LISTEN`.
 pub const ENV_PREFIX: &str = "SSE_PUBLISHER";
+/// Keys that sound like secrets, and are none.
+const PLAIN: [&str; 1] = ["tls.key"];
 /// Where Redis is, unless something else is said.
 pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
 
@@ -196,6 +198,32 @@ impl Config {
         load_checked(sources, &[ChannelSettings::taught()], Self::check)
     }
 
+    /// The same, with who said each value, to be shown to people.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn effective(sources: &Sources) -> Result<Effective<Self>, ConfigError> {
+        load_effective(sources, &[ChannelSettings::taught()], &PLAIN, Self::check)
+    }
+
+    /// The same, with the files of keys and certificates read too, as a start would.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and every problem of these files.
+    pub fn examine(sources: &Sources) -> Result<Effective<Self>, ConfigError> {
+        let check = |config: &Self| {
+            let mut errors = config.check();
+            if config.redis.url.is_none() {
+                errors.push(ConfigError::invalid("redis.url", "it is not set, and nothing can be published"));
+            }
+            errors.extend(config.tls.check_files());
+            errors.extend(config.redis.check_files());
+            errors.extend(config.auth.check_files());
+            errors
+        };
+        load_effective(sources, &[ChannelSettings::taught()], &PLAIN, check)
+    }
+
     /// Ranges, and rules between keys, that types do not hold; each error names its key.
     #[must_use]
     pub fn check(&self) -> Vec<ConfigError> {
@@ -227,6 +255,7 @@ impl Config {
             "cors.allowed_origins",
             Cors::parse(&self.cors.allowed_origins).map(drop).map_err(|error| error.to_string()),
         );
+        check("telemetry.filter", check_filter(&self.telemetry.filter));
         errors.extend(self.tls.check());
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());

@@ -80,8 +80,8 @@ impl Health {
         self.up.set(if answer.is_ok() { 1.0 } else { 0.0 });
         match (answer, *away_since) {
             (Ok(()), Some(since)) => {
-                let away = humantime::format_duration(Duration::from_secs((now - since).as_secs()));
-                tracing::info!(%away, "Redis is back");
+                let after = humantime::format_duration(Duration::from_secs((now - since).as_secs()));
+                tracing::info!(%after, "Redis is back");
                 *away_since = None;
             }
             (Err(reason), None) => {

@@ -12,6 +12,7 @@
 //! | [`cancel`] | producers are told to stop |
 //! | [`orders`] | nodes are told what to do with streams and tokens; what tickets stand for |
 //! | [`control`] | how a node hears that |
+//! | [`needs`] | which commands all of this takes, for who asks whether a user may |
 //! | [`census`] | all nodes are asked for their connections |
 //! | [`node`] | how a node says that it is there, and answers |
 //! | [`listening`] | the one connection on which those who wait for that hear of it |
@@ -28,6 +29,7 @@ mod library;
 mod line;
 mod links;
 mod listening;
+pub(crate) mod needs;
 mod node;
 mod orders;
 mod pipeline;

@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
+use humantime::format_duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::auth::{self, LoadError, Verifier};
 use shared::net::{Tls, TlsError, describe, max_sockets};
@@ -31,7 +32,7 @@ use crate::config::{Config, Drain, resolve};
 use crate::health::{self, Health};
 use crate::http::auth::{Auth, authenticate};
 use crate::http::problem::Problem;
-use crate::http::{Cors, not_found, tell_client};
+use crate::http::{Cors, name_request, not_found, tell_client};
 use crate::metrics::{AuthMetrics, tls_failed};
 use crate::orders::{Hear, Orders as _};
 use crate::producers::{LAST_WORDS, Producers, Seams};
@@ -171,11 +172,14 @@ impl Service {
         verifier.tell();
         let scheme = if config.tls.is_set() { "https" } else { "http" };
         let public = format!("{scheme}://{public_address}");
+        let (version, redis) = (env!("CARGO_PKG_VERSION"), publisher.client().address());
+        tracing::info!(version, public, operator = %admin_address, redis, auth = verifier.is_set(), "serving");
         say(&greeting(&public, admin_address, publisher.client().address(), producers.answers()));
 
         let life = async {
             let signal = signals.next().await;
-            tracing::info!(signal, grace = %humantime::format_duration(config.drain.grace), "stopping");
+            let (grace, deadline) = (format_duration(config.drain.grace), format_duration(config.drain.deadline));
+            tracing::info!(signal, open = connections.len(), %grace, %deadline, "stopping");
             health.drain();
             end(&config.drain, &connections, &stop, &producers, &mut signals).await;
         };
@@ -196,10 +200,12 @@ async fn end(
     producers: &Producers,
     signals: &mut Signals,
 ) {
-    let deadline = Instant::now() + drain.deadline;
+    let began = Instant::now();
+    let deadline = began + drain.deadline;
     let requests = async {
         sleep(drain.grace).await;
         stop.cancel();
+        tracing::info!(open = connections.len(), "the port is closed, and requests under way are answered");
         connections.close();
         connections.wait().await;
     };
@@ -212,13 +218,18 @@ async fn end(
     let drained = async { tokio::join!(requests, answers) };
     tokio::select! {
         result = timeout_at(deadline, drained) => match result {
-            Ok(_) => tracing::info!("stopped"),
+            Ok(_) => tracing::info!(after = %whole_ms(began.elapsed()), "stopped"),
             Err(_) => tracing::warn!(open = connections.len(), "stopped at the deadline; connections were cut"),
         },
         signal = signals.next() => {
             tracing::warn!(signal, open = connections.len(), "stopped at once by a second signal");
         }
     }
+}
+
+/// Nobody reads what is finer.
+fn whole_ms(time: Duration) -> humantime::FormattedDuration {
+    format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// Of what all nodes are told, this service heeds which tokens are good no longer.
@@ -266,7 +277,7 @@ fn router(config: &Config, publisher: &Publisher, producers: &Producers, auth: A
         .layer(from_fn_with_state(Arc::new(config.limits.proxies()), tell_client))
         .fallback(not_found)
         .layer(from_fn_with_state(config.limits.request_timeout, deadline));
-    cors.apply(router, &[Method::GET, Method::POST, Method::DELETE])
+    cors.apply(router, &[Method::GET, Method::POST, Method::DELETE]).layer(from_fn(name_request))
 }
 
 /// Refuses, 408, what is not answered in time.
@@ -274,7 +285,7 @@ async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -
     match timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "request timeout")
-            .detail(format!("the request was not read and carried out within {}", humantime::format_duration(limit)))
+            .detail(format!("the request was not read and carried out within {}", format_duration(limit)))
             .into_response(),
     }
 }

@@ -150,6 +150,12 @@ impl Keys {
         self.internal(partition, "leaving")
     }
 
+    /// The leases of a user whose presence is told in this partition: `sse.present:42`, `sse.{7}.present:42`.
+    #[must_use]
+    pub fn present(&self, partition: u16, id: &str) -> String {
+        self.internal(partition, "present:") + id
+    }
+
     /// The hash of nodes that are there: `sse.nodes`. See [`census`](crate::census).
     #[must_use]
     pub fn nodes(&self) -> String {

@@ -156,6 +156,18 @@ impl LogFilter {
     }
 }
 
+/// Whether `filter` can be used: what is wrong with it, and where.
+///
+/// # Errors
+/// In words that go behind the name of the setting.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    match parse_filter(filter) {
+        Ok(_) => Ok(()),
+        Err(TelemetryError::LogFilter { directive, reason, .. }) => Err(format!("{directive:?}: {reason}")),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
 fn wants_colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -7,6 +7,7 @@
 
 mod binary;
 mod certificates;
+pub mod manual;
 mod patience;
 mod ports;
 mod prometheus;

@@ -13,6 +13,7 @@ pub(crate) mod ended;
 pub(crate) mod hearing;
 pub mod leases;
 mod library;
+pub mod needs;
 mod read;
 mod reader;
 mod rest;
@@ -105,11 +106,12 @@ impl RedisBroker {
         let (client, keys) = (Client::new(settings)?, settings.keys()?);
         let started = start(&client, &keys).await?;
         check_push(&client).await?;
-        tracing::info!(address = client.address(), version = %started.version, "connected to Redis");
+        let node = format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..));
+        tracing::info!(address = client.address(), version = %started.version, node, "connected to Redis");
         Ok(Self {
             client,
             keys,
-            node: format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..)),
+            node,
             library: Arc::new(Library::new(started.functions)),
             current: Mutex::new(None),
             past_limits: PastLimits::default(),
@@ -170,7 +172,7 @@ impl RedisBroker {
             }
             self.metrics.session_ended(ended.reason());
             sink.lost(PARTITION, if ended == Ended::Deaf { Lost::Deaf } else { Lost::Away });
-            self.is_away(&ended, &mut telling);
+            self.is_away(&ended, wanted.len(), &mut telling);
             if !self.wait(backoff.next(), &mut wanted, &mut interest, &stop).await {
                 return;
             }
@@ -178,25 +180,33 @@ impl RedisBroker {
     }
 
     /// The log speaks when a session is lost, and later of other reasons than that one.
-    fn is_away(&self, ended: &Ended, telling: &mut Telling) {
-        let address = self.client.address();
+    fn is_away(&self, ended: &Ended, channels: usize, telling: &mut Telling) {
+        let (address, node) = (self.client.address(), &*self.node);
         match telling.ended(&ended.to_string(), Instant::now()) {
             Say::Lost => {
-                tracing::warn!(address, reason = %ended, "lost the session with Redis; streams stay open, trying again");
+                tracing::warn!(
+                    address,
+                    node,
+                    channels,
+                    reason = %ended,
+                    "lost the session with Redis; streams stay open, trying again"
+                );
             }
             Say::Still => {
-                tracing::warn!(address, reason = %ended, "still no session with Redis, now for another reason");
+                tracing::warn!(address, node, reason = %ended, "still no session with Redis, now for another reason");
             }
             Say::Nothing => tracing::debug!(address, reason = %ended, "still no session with Redis"),
         }
     }
 
     /// A session is established.
-    fn is_back(&self, telling: &mut Telling) {
+    fn is_back(&self, channels: usize, telling: &mut Telling) {
         self.metrics.up.set(1.0);
         self.metrics.sessions.increment(1);
-        if let Some(after) = telling.established(Instant::now()) {
-            tracing::info!(address = self.client.address(), ?after, "Redis is back");
+        let (address, node) = (self.client.address(), &*self.node);
+        match telling.established(Instant::now()) {
+            Some(after) => tracing::info!(address, node, channels, ?after, "Redis is back"),
+            None => tracing::debug!(address, node, channels, "a session with Redis"),
         }
     }
 

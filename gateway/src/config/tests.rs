@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::*;
 
 mod broker;
+mod manual;
 mod texts;
 
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
@@ -355,34 +356,4 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
     let both = broker::by_file(&format!("[redis]\nurl = 'redis://h'\n[chat]\n{upstream}")).unwrap_err();
     assert!(both.contains("\"chat.upstream\"") && both.contains("the publisher that answers"), "{both}");
     assert_eq!(config.channels.0.len(), 1);
-}
-
-#[test]
-fn the_manual_has_a_row_for_every_key() {
-    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
-    let manual = std::fs::read_to_string(manual).unwrap();
-    let mut rows: Vec<_> = manual.lines().filter(|line| line.starts_with("| `")).collect();
-    for (key, default) in leaves(&Config::default()) {
-        let in_file_only = key.contains("[]");
-        let name = if in_file_only { "in files only".to_owned() } else { format!("`{}`", variable(&key)) };
-        let begin = format!("| `{key}` | {name} | ");
-        let at = rows.iter().position(|row| row.starts_with(&begin));
-        let row = rows.remove(at.unwrap_or_else(|| panic!("no row {begin}")));
-        if in_file_only {
-            continue;
-        }
-        let default = if default.is_null() { "not set".to_owned() } else { format!("`{default}`") };
-        assert!(row[begin.len()..].starts_with(&format!("{default} | ")), "default {default}: {row}");
-        if let Some((_, [least, most], ..)) = RANGES.iter().find(|(ranged, ..)| *ranged == key) {
-            // Ends that are other keys are named so.
-            let [least, most] = match &*key {
-                "log.age" => ["limits.write_timeout", most],
-                "drain.grace" => [least, "drain.deadline"],
-                "replay.max_bytes" => ["replay.bytes", most],
-                _ => [*least, most],
-            };
-            assert!(row.contains(&format!(" | {least} to {most} | ")), "{least} to {most}: {row}");
-        }
-    }
-    assert!(!rows.iter().any(|row| row.contains("SSE_GATEWAY__")), "rows for keys that there are not: {rows:#?}");
 }

@@ -51,6 +51,14 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// By what `sse.open` names it; `None` once that was written.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.opening.as_ref().map(|opening| pass::name(opening.number))
+    }
+}
+
 /// The partitions of `subscriptions`, by number, and a reader for each of them; nothing is decided yet.
 pub(super) fn attach(
     hub: &Arc<Hub>,

@@ -119,6 +119,10 @@ async fn open(
     let asked = Instant::now();
     let opened = attach(node, way, channels, wanted, caller).await;
     let opened = opened.map(|opened| opened.map(|connection| connection.asked_at(asked)));
+    if let Ok(Some(connection)) = &opened {
+        // What a page knows of its stream, beside the name of the request that it cannot see.
+        tracing::debug!(connection = connection.name(), channels = channels.len(), "opening an event stream");
+    }
     let Access::Token(token) = access else { return answer(node, way, wanted, opened) };
     let opened = opened.map(|opened| opened.map(|connection| connection.admitted(credential(node, token))));
     // Revoked since it was verified. Whoever revokes it from now on finds the stream.

@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use publisher::http::auth::{Auth, authenticate};
 use publisher::http::problem::Problem;
-use publisher::http::{method_not_allowed, not_found, url_limit};
+use publisher::http::{method_not_allowed, name_request, not_found, url_limit};
 use publisher::orders::Orders;
 use shared::auth::Verifier;
 
@@ -119,7 +119,7 @@ pub fn router(node: Arc<Node>, publish: Router, cors: &Cors, demo: bool) -> Rout
         .fallback(not_found)
         .layer(from_fn_with_state(request_timeout, deadline))
         .layer(from_fn_with_state(max_url, url_limit));
-    cors.apply(router, methods)
+    cors.apply(router, methods).layer(from_fn(name_request))
 }
 
 /// Refuses, 408, what is not answered in time. An event stream is answered when its head leaves.

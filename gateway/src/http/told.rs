@@ -70,7 +70,10 @@ impl Hear for Told {
                 }
                 self.passes.disconnect(&user);
             }
-            Order::Revoke(revocation) => self.revoke(&[revocation]),
+            Order::Revoke(revocation) => {
+                tracing::info!(token = revocation.token, user = revocation.user, "tokens are revoked");
+                self.revoke(&[revocation]);
+            }
             Order::Renew(renewal) => {
                 renew(&self.passes, &self.verifier, &renewal);
             }

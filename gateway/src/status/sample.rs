@@ -34,7 +34,7 @@ pub(super) struct Sample {
     pub(super) sessions_ended: Counts,
     pub(super) silent_losses: u64,
     /// From publish to socket, seconds.
-    publish_to_socket: Buckets,
+    pub(super) publish_to_socket: Buckets,
 }
 
 /// Events and connections a second.

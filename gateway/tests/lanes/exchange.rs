@@ -208,6 +208,16 @@ fn masked(text: &str) -> String {
             let sound = date.trim_end().len() == 29 && date.trim_end().ends_with(" GMT");
             return if sound { "date: DATE\r\n".to_owned() } else { format!("no date: {date}") };
         }
+        if let Some(id) = line.strip_prefix("x-request-id: ") {
+            return if is_hex(id.trim_end()) { "x-request-id: ID\r\n".to_owned() } else { line.to_owned() };
+        }
+        // The last member of a problem; the next answer's head may follow at once.
+        if let Some((before, id)) = line.split_once("\"request_id\":\"")
+            && let Some((id, after)) = id.split_once("\"}")
+            && is_hex(id)
+        {
+            return format!("{before}\"request_id\":\"ID\"}}{after}");
+        }
         if let Some(("", ms)) = line.trim_end().split_once("retry: ") {
             let sound = ms.parse().is_ok_and(|ms| (2_400..=3_600).contains(&ms));
             return if sound { "retry: RETRY\n".to_owned() } else { line.to_owned() };

@@ -32,6 +32,7 @@ use shared::channel::Channel;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use self::events::Events;
 pub use self::http::router;
@@ -160,14 +161,16 @@ impl Chat {
         let producer = Producer::new(events, bounds, look_back, self.cancel.cancelled(&channel), self.stop.clone());
         let (said, begun) = oneshot::channel();
         let (source, metrics) = (self.source.clone(), self.metrics.clone());
-        self.answers.spawn(async move {
+        let answer = async move {
             let open = metrics.begin();
             // On the heap: it is large.
             if let Some(end) = Box::pin(producer.run(&*source, question, said)).await {
                 metrics.count(end);
             }
             drop((open, place, named));
-        });
+        };
+        // What the log has of it names the request that asked.
+        self.answers.spawn(answer.in_current_span());
         drop(under_way);
         match begun.await {
             Ok(published) => published.map(|()| channel).map_err(AskError::from),

@@ -1,6 +1,7 @@
 //! The command line: what it takes, and what each command does with it. It must not know how an event gets to Redis.
 
 mod cancel;
+mod check;
 mod cut;
 mod doctor;
 mod event;
@@ -52,6 +53,8 @@ enum Command {
     Doctor(doctor::Args),
     Serve(serve::Args),
     Relay(relay::Args),
+    Check(check::Check),
+    Config(check::Show),
 }
 
 /// What every command that needs Redis takes.
@@ -128,6 +131,8 @@ impl Args {
             Command::Doctor(args) => block_on(args.run()),
             Command::Serve(args) => args.run(),
             Command::Relay(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Config(args) => args.run(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Ranges and rules of the settings, in the words people read; and that the files which describe them tell the truth.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
+use testkit::manual::{self, Row, hold, with_rows, with_values};
 
 use super::*;
 
@@ -278,29 +280,37 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
     assert!(chat.upstream.is_some() && chat.model.is_some() && chat.key.is_some() && chat.system.is_some(), "{lines}");
 }
 
+const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+const HOW: &str = "cargo test -p publisher --lib config";
+
+/// Every setting that is not in an array of tables.
+fn rows() -> Vec<Row> {
+    let file = std::fs::read_to_string(FILE).unwrap();
+    let range = |key: &str| {
+        let (_, [least, most], ..) = RANGES.iter().find(|(ranged, ..)| *ranged == key)?;
+        // The end that is another key is named so.
+        Some(format!("{least} to {}", if key == "drain.grace" { "drain.deadline" } else { most }))
+    };
+    let row = |(key, default): (String, Value)| {
+        let default = (!default.is_null()).then(|| default.to_string());
+        Row { variable: variable(&key), meaning: manual::meaning(&file, &key), range: range(&key), key, default }
+    };
+    leaves(&Config::default()).into_iter().filter(|(key, _)| key != "channels").map(row).collect()
+}
+
 #[test]
 fn the_manual_has_a_row_for_every_key() {
-    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
-    let manual = std::fs::read_to_string(manual).unwrap();
-    let mut rows: Vec<_> = manual.lines().filter(|line| line.starts_with("| `")).collect();
-    for (key, default) in leaves(&Config::default()) {
-        if key == "channels" {
-            for key in rule_keys() {
-                let begin = format!("| `channels[].{key}` | ");
-                assert!(rows.iter().any(|row| row.starts_with(&begin)), "no row {begin}");
-            }
-            continue;
-        }
-        let begin = format!("| `{key}` | `{}` | ", variable(&key));
-        let at = rows.iter().position(|row| row.starts_with(&begin));
-        let row = rows.remove(at.unwrap_or_else(|| panic!("no row {begin}")));
-        let default = if default.is_null() { "not set".to_owned() } else { format!("`{default}`") };
-        assert!(row[begin.len()..].starts_with(&format!("{default} | ")), "default {default}: {row}");
-        if let Some((_, [least, most], ..)) = RANGES.iter().find(|(ranged, ..)| *ranged == key) {
-            // The end that is another key is named so.
-            let most = if key == "drain.grace" { "drain.deadline" } else { most };
-            assert!(row.contains(&format!(" | {least} to {most} | ")), "{least} to {most}: {row}");
-        }
+    let text = std::fs::read_to_string(MANUAL).unwrap();
+    hold(Path::new(MANUAL), &with_rows(&text, &format!("{ENV_PREFIX}__"), &rows()), HOW);
+    for key in rule_keys() {
+        let begin = format!("| `channels[].{key}` | ");
+        assert!(text.lines().any(|line| line.starts_with(&begin)), "no row {begin}");
     }
-    assert!(!rows.iter().any(|row| row.contains("SSE_PUBLISHER__")), "rows for keys that there are not: {rows:#?}");
+}
+
+#[test]
+fn the_file_has_the_values_of_the_code() {
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let values: Vec<_> = rows().into_iter().filter_map(|row| Some((row.key, row.default?))).collect();
+    hold(Path::new(FILE), &with_values(&text, &values), HOW);
 }

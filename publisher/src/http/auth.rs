@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use shared::auth::{Access, AuthError, Verifier};
 use shared::channel::Channel;
 
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query;
 use crate::metrics::AuthMetrics;
 
@@ -98,8 +98,10 @@ impl Auth {
     #[must_use]
     pub fn refuse(&self, error: AuthError) -> Response {
         self.metrics.count(error);
-        tracing::debug!(reason = error.as_str(), "refused a request");
         let mut response = problem(error).into_response();
+        if let Some(code) = response.extensions_mut().get_mut::<Code>() {
+            code.reason = Some(error.as_str());
+        }
         let challenge = match error {
             AuthError::Missing => "Bearer",
             AuthError::Origin | AuthError::NotGranted => return response,

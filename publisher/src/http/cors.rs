@@ -7,6 +7,8 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCAT
 use http::{HeaderValue, Method, Uri};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
+use super::request_id::X_REQUEST_ID;
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How long a browser may remember a preflight; browsers cut it to what they like.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3_600);
@@ -89,8 +91,8 @@ impl Cors {
         let layer = layer
             .allow_methods(methods.to_vec())
             .allow_headers([CONTENT_TYPE, AUTHORIZATION, CACHE_CONTROL, LAST_EVENT_ID])
-            // Where the channel is that an answer or a job will be told on; and when to try again.
-            .expose_headers([LOCATION, RETRY_AFTER])
+            // Where the channel is that an answer or a job will be told on; when to try again; and what to report.
+            .expose_headers([LOCATION, RETRY_AFTER, X_REQUEST_ID])
             .max_age(MAX_AGE);
         router.layer(layer)
     }

@@ -24,6 +24,7 @@ mod publish;
 pub mod query;
 mod rate;
 mod raw;
+mod request_id;
 mod room;
 mod service;
 
@@ -43,6 +44,7 @@ pub use self::keyed::{KeyedRate, Over};
 pub use self::members::Members;
 use self::problem::Problem;
 pub use self::rate::{Key, tell_client};
+pub use self::request_id::{MAX_REQUEST_ID, X_REQUEST_ID, name_request};
 pub use self::room::{Room, RoomPlace};
 use self::service::Service;
 use crate::census::Census;

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use shared::channel::{ChannelError, MAX_CHANNEL_BYTES};
 
+use super::request_id;
 use crate::PublishError;
 
 /// Most characters of a client's own key that it is told back.
@@ -51,7 +52,8 @@ impl From<&'static str> for Limit {
 
 /// One error: an `application/problem+json` response, or the same object as one line of a batch's answer.
 ///
-/// Members, in this order: `type`, `title`, `status`, and where there are any `detail`, `field`, `limit`.
+/// Members, in this order: `type`, `title`, `status`, and where there are any `detail`, `field`, `limit`; in a response
+/// `request_id` too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -226,6 +228,13 @@ impl From<PublishError> for Problem {
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
+        self.write(&mut map)?;
+        map.end()
+    }
+}
+
+impl Problem {
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("type", &format_args!("{TYPE_PREFIX}{}", self.code))?;
         map.serialize_entry("title", self.title)?;
         map.serialize_entry("status", &self.status.as_u16())?;
@@ -238,8 +247,30 @@ impl Serialize for Problem {
         if let Some(limit) = &self.limit {
             map.serialize_entry("limit", limit)?;
         }
+        Ok(())
+    }
+}
+
+/// A problem as the answer to the request of that name.
+struct Answered<'a>(&'a Problem, Option<&'a str>);
+
+impl Serialize for Answered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.0.write(&mut map)?;
+        if let Some(id) = self.1 {
+            map.serialize_entry("request_id", id)?;
+        }
         map.end()
     }
+}
+
+/// What the log has of an answer that is a problem; in its extensions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Code {
+    pub(super) code: &'static str,
+    /// Of who is not let in.
+    pub(super) reason: Option<&'static str>,
 }
 
 impl IntoResponse for Problem {
@@ -248,7 +279,10 @@ impl IntoResponse for Problem {
             (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        let mut response = (self.status, headers, Json(&self)).into_response();
+        let id = request_id::current();
+        let answered = Answered(&self, id.as_ref().and_then(|id| id.to_str().ok()));
+        let mut response = (self.status, headers, Json(answered)).into_response();
+        response.extensions_mut().insert(Code { code: self.code, reason: None });
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }

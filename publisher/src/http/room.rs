@@ -159,9 +159,6 @@ mod tests {
         let all = [room.take(&key, 1 << 20).await, room.take(&key, 1 << 20).now_or_never().unwrap()];
         assert!(room.take(&key, 1).now_or_never().is_none());
         drop(all);
-        assert_eq!(
-            (room.free.available_permits(), room.shares.iter().all(|s| s.available_permits() == 8)),
-            (64, true)
-        );
+        assert_eq!((room.free.available_permits(), room.shares.iter().all(|s| s.available_permits() == 8)), (64, true));
     }
 }

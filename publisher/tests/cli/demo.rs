@@ -82,9 +82,12 @@ async fn a_text_that_is_too_large_is_refused_as_soon_as_that_is_known() {
     let service = Service::start(with_demo(&server)).await;
     // Its length is told, its body never comes.
     let mut socket = TcpStream::connect(&service.public).await.unwrap();
-    let head = format!("POST /demo/jobs?name=a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", MAX + 1);
+    let head = format!(
+        "POST /demo/jobs?name=a HTTP/1.1\r\nHost: x\r\nX-Request-Id: r1\r\nContent-Length: {}\r\n\r\n",
+        MAX + 1
+    );
     socket.write_all(head.as_bytes()).await.unwrap();
-    let problem = r#"{"type":"urn:problem:sse:too-large","title":"too large","status":413,"detail":"body has more than 8388608 bytes","field":"body","limit":8388608}"#;
+    let problem = r#"{"type":"urn:problem:sse:too-large","title":"too large","status":413,"detail":"body has more than 8388608 bytes","field":"body","limit":8388608,"request_id":"r1"}"#;
     let mut answer = Vec::new();
     while !answer.ends_with(problem.as_bytes()) {
         let read = soon("the answer", socket.read_buf(&mut answer)).await.unwrap();
@@ -94,7 +97,9 @@ async fn a_text_that_is_too_large_is_refused_as_soon_as_that_is_known() {
 
     // In chunks, no length is told.
     let mut socket = TcpStream::connect(&service.public).await.unwrap();
-    let mut request = b"POST /demo/jobs?name=a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut request =
+        b"POST /demo/jobs?name=a HTTP/1.1\r\nHost: x\r\nX-Request-Id: r1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
     write!(request, "{:x}\r\n", MAX + 1).unwrap();
     request.resize(request.len() + MAX + 1, b'x');
     soon("to take it", socket.write_all(&request)).await.unwrap();

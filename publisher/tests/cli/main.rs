@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cancel;
+mod check;
 mod demo;
 mod doctor;
 mod drain;
@@ -11,6 +12,7 @@ mod outage;
 mod pipe;
 mod publish;
 mod relay;
+mod request_ids;
 mod serve;
 mod start;
 mod support;

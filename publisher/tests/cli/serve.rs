@@ -100,13 +100,14 @@ async fn a_request_that_does_not_arrive_is_cut() {
     let config = "[limits]\nrequest_timeout = '1s'\n[redis]\ncommand_timeout = '500ms'";
     let service = Service::start(serve(&server).config(config)).await;
     let mut socket = TcpStream::connect(&service.public).await.unwrap();
-    let head = "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    let head = "POST /publish HTTP/1.1\r\nHost: x\r\nX-Request-Id: late-1\r\nContent-Type: application/json\r\n\
+                Content-Length: 100\r\n\r\n{";
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon("the answer and the end", socket.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.ends_with(
-        r#"{"type":"urn:problem:sse:request-timeout","title":"request timeout","status":408,"detail":"the request was not read and carried out within 1s"}"#
+        r#"{"type":"urn:problem:sse:request-timeout","title":"request timeout","status":408,"detail":"the request was not read and carried out within 1s","request_id":"late-1"}"#
     ), "{answer}");
 }
 

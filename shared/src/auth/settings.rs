@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::MIN_SECRET_BYTES;
+use super::{MIN_SECRET_BYTES, verifier};
 use crate::config::{ConfigError, between, duration};
 
 /// Which tokens are taken, and from where in a request.
@@ -120,6 +120,12 @@ impl Settings {
         check("cookie", self.has_key_if(self.cookie.is_some()));
         check("query_token", self.has_key_if(self.query_token));
         errors
+    }
+
+    /// Reads the files, and says of each that cannot be used what is wrong with it.
+    #[must_use]
+    pub fn check_files(&self) -> Vec<ConfigError> {
+        verifier::check_files(self).into_iter().map(ConfigError::from).collect()
     }
 
     fn has_key_if(&self, said: bool) -> Result<(), String> {

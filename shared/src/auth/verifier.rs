@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::keys::{KeyError, Keys, signature};
 use super::{AuthError, MAX_TOKEN_BYTES, MIN_SECRET_BYTES, Settings, Token};
+use crate::config::ConfigError;
 use crate::order::{Revocation, Revocations};
 
 /// Longest file of keys: 64 of the largest are a tenth of it.
@@ -28,6 +29,12 @@ pub struct LoadError {
     key: &'static str,
     file: PathBuf,
     reason: String,
+}
+
+impl From<LoadError> for ConfigError {
+    fn from(LoadError { key, file, reason }: LoadError) -> Self {
+        Self::invalid(key, format!("{}: {reason}", file.display()))
+    }
 }
 
 /// Tells who may come in. One for a process, shared by everybody who has to know.
@@ -175,6 +182,12 @@ impl Verifier {
     }
 }
 
+/// What is wrong with any of the files; for those who ask before a start, which would end at the first.
+pub(super) fn check_files(settings: &Settings) -> Vec<LoadError> {
+    let mut read = Loaded { keys: Keys::default(), operator: None, left_out: 0 };
+    settings.files().filter_map(|(key, file)| read.add_file(key, file).err()).collect()
+}
+
 impl Loaded {
     fn read(settings: &Settings) -> Result<Self, LoadError> {
         let mut loaded = Self { keys: Keys::default(), operator: None, left_out: 0 };
@@ -184,11 +197,15 @@ impl Loaded {
         }
         loaded.operator = settings.operator_key.as_deref().map(|key| OperatorKey::new(key.as_bytes()));
         for (key, file) in settings.files() {
-            let error = |reason| LoadError { key, file: file.to_owned(), reason };
-            let text = read_file(file).map_err(|source| error(source.to_string()))?;
-            loaded.add(key, &text).map_err(|KeyError(reason)| error(reason))?;
+            loaded.add_file(key, file)?;
         }
         Ok(loaded)
+    }
+
+    fn add_file(&mut self, key: &'static str, file: &Path) -> Result<(), LoadError> {
+        let error = |reason| LoadError { key, file: file.to_owned(), reason };
+        let text = read_file(file).map_err(|source| error(source.to_string()))?;
+        self.add(key, &text).map_err(|KeyError(reason)| error(reason))
     }
 
     fn add(&mut self, key: &str, text: &[u8]) -> Result<(), KeyError> {

@@ -57,12 +57,15 @@
 pub mod duration;
 
 mod differences;
+mod effective;
 mod error;
 mod keys;
 mod layers;
+mod lines;
 mod path;
 mod ranges;
 mod read;
+mod secrets;
 mod settle;
 mod sources;
 mod text;
@@ -71,10 +74,12 @@ mod text;
 mod tests;
 
 pub use differences::differences;
+pub use effective::{Effective, Origin, Setting};
 pub use error::ConfigError;
 pub use ranges::{between, within};
 pub use sources::Sources;
 
+use ::config::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -132,6 +137,39 @@ pub fn load_checked<T>(
 where
     T: Default + Serialize + DeserializeOwned,
 {
+    settle(sources, taught, check).map(|(value, _)| value)
+}
+
+/// As [`load_checked`], with each value and who said it, to be shown to people: no secret is in it. What sounds like one (a text
+/// whose key has `secret`, `password`, `token` or `key` in its name) is hidden whole, unless the key ends in `_file` or is one
+/// of `plain`; of a URL its password and its query are.
+///
+/// # Errors
+///
+/// As [`load_checked`].
+pub fn load_effective<T>(
+    sources: &Sources,
+    taught: &[(&str, Json)],
+    plain: &[&str],
+    check: impl FnOnce(&T) -> Vec<ConfigError>,
+) -> Result<Effective<T>, ConfigError>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let (value, tree) = settle(sources, taught, check)?;
+    Effective::new(value, &tree, sources, plain)
+        .map_err(|error| Problem::new(None, format!("the values cannot be written: {error}")).into())
+}
+
+/// The configuration, and the tree it was read from.
+fn settle<T>(
+    sources: &Sources,
+    taught: &[(&str, Json)],
+    check: impl FnOnce(&T) -> Vec<ConfigError>,
+) -> Result<(T, Value), ConfigError>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
     let defaults = serde_json::to_value(T::default())
         .map_err(|error| Problem::new(None, format!("the defaults cannot be written: {error}")))?;
     let keys = Keys::learn(&defaults, taught)?;
@@ -147,5 +185,5 @@ where
 
     let errors = check(&value).into_iter().map(|error| error.placed_by(&tree));
     ConfigError::all(errors)?;
-    Ok(value)
+    Ok((value, tree))
 }

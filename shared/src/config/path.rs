@@ -60,6 +60,11 @@ impl Path {
         self
     }
 
+    /// The last step: a key, or an index in its brackets; empty at the root.
+    pub(super) fn name(&self) -> String {
+        self.0.last().map(|step| Self(vec![step.clone()]).to_string()).unwrap_or_default()
+    }
+
     /// `None` at the root.
     pub(super) fn parent(&self) -> Option<Self> {
         let (_, parent) = self.0.split_last()?;

@@ -33,6 +33,8 @@ const VERSION_LINE: &str = "-- version ";
 /// Who loads a library watches a key, so that of two loaders at once the older text cannot be the later one. It lives for
 /// so many seconds.
 const WATCH_TTL_S: u32 = 60;
+/// Has the form of a script's name, and is none.
+const UNKNOWN_SHA: &str = "0000000000000000000000000000000000000000";
 /// How often another loader may come in between.
 const MAX_TRIES: u32 = 5;
 
@@ -179,6 +181,11 @@ impl Functions {
         cmd
     }
 
+    /// How they are called on a server that has functions, or on one that has not; whether they are there is not known.
+    pub(super) fn unseen(library: bool) -> Self {
+        Self(if library { Mode::Library } else { Mode::Script { sha: UNKNOWN_SHA.into() } })
+    }
+
     /// Takes or renews leases of the user whose presence is told on the channel whose name in Redis is `key`, for `time`; zero gives them
     /// back. Who has none for `grace` is offline. Answered by a [`LeaseReply`].
     #[must_use]
@@ -240,7 +247,7 @@ pub fn is_missing(error: &RedisError) -> bool {
 }
 
 /// The text as a script: a shebang that names a library is refused there.
-fn script() -> &'static str {
+pub(super) fn script() -> &'static str {
     TEXT.split_once('\n').map_or("", |(_, script)| script)
 }
 
@@ -248,7 +255,13 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn library_version(connection: &mut MultiplexedConnection) -> Result<Option<u64>, RedisError> {
+/// The version of [`TEXT`].
+pub(super) fn our_version() -> u64 {
+    version(TEXT).unwrap_or(0)
+}
+
+/// That of the library that the server has; `None`: it has none.
+pub(super) async fn library_version(connection: &mut MultiplexedConnection) -> Result<Option<u64>, RedisError> {
     let mut list = redis::cmd("FUNCTION");
     list.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE");
     let libraries: Vec<Value> = list.query_async(connection).await?;
@@ -283,7 +296,7 @@ fn version(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(VERSION_LINE))?.trim().parse().ok()
 }
 
-fn is_unknown_command(error: &RedisError) -> bool {
+pub(super) fn is_unknown_command(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.starts_with("unknown command"))
 }
 

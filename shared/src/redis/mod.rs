@@ -6,6 +6,7 @@
 //! | [`settings`] | the `[redis]` section of either configuration |
 //! | [`client`] | addresses without their secrets, connections with deadlines |
 //! | [`functions`] | the function library: loaded when absent or older, called with FCALL or EVALSHA |
+//! | [`look`] | whether a server will do, for people who ask: nothing is changed there |
 //! | [`message`] | a durable message on the wire |
 //! | [`start`] | the first connection of a process: what it needs of a server, and what it says when that is not there |
 //!
@@ -13,11 +14,13 @@
 
 pub mod client;
 pub mod functions;
+pub mod look;
 pub mod message;
 pub mod settings;
 pub mod start;
 
 pub use client::{Client, ClientError, describe, first_error};
 pub use functions::{ClockReply, Functions, LeaseReply, NodesReply, PublishReply};
+pub use look::{Finding, Need, look};
 pub use settings::Settings;
 pub use start::{StartError, Started};

@@ -119,6 +119,21 @@ impl Settings {
         errors
     }
 
+    /// Reads the certificates where there are some, and says what is wrong with them. Nothing is said of what
+    /// [`check`](Self::check) refuses.
+    #[must_use]
+    pub fn check_files(&self) -> Vec<ConfigError> {
+        if self.url.is_none() {
+            return Vec::new();
+        }
+        match client::Client::new(self) {
+            Err(client::ClientError::CaFile { path, reason }) => {
+                vec![ConfigError::invalid("redis.ca_file", format!("{}: {reason}", path.display()))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn check_ca_file(&self) -> Result<(), String> {
         match &self.ca_file {
             Some(_) if !self.url.as_deref().is_some_and(client::is_tls) => {
@@ -168,7 +183,12 @@ mod tests {
             ]
         );
         assert_eq!(Settings::new("redis://127.0.0.1:6399").check(), []);
-        assert_eq!(Settings { ca_file: Some("x".into()), ..Settings::new("rediss://h") }.check(), []);
+        let missing = Settings { ca_file: Some("/nowhere/ca.pem".into()), ..Settings::new("rediss://h") };
+        assert_eq!(missing.check(), []);
+        let errors: Vec<_> = missing.check_files().iter().map(ToString::to_string).collect();
+        let expected = "invalid value for \"redis.ca_file\": /nowhere/ca.pem: No such file or directory (os error 2)";
+        assert_eq!(errors, [expected]);
+        assert_eq!(Settings { url: None, ..missing }.check_files(), []);
         let password = Settings { password: Some("x".into()), ..Settings::default() };
         assert_eq!(password.check().len(), 1);
     }

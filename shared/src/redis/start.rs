@@ -64,19 +64,42 @@ pub struct Started {
 /// # Errors
 /// [`StartError`].
 pub async fn start(client: &Client, keys: &Keys) -> Result<Started, StartError> {
-    let give_up = Instant::now() + client.settings().wait;
-    let mut told = false;
+    let mut patience = Patience::new(client);
     loop {
         match try_once(client, keys).await {
-            Err(StartError::Unreachable { address, reason }) if Instant::now() < give_up => {
-                if !std::mem::replace(&mut told, true) {
-                    let most = humantime::format_duration(client.settings().wait);
-                    tracing::info!(%address, %reason, %most, "waiting for Redis");
-                }
-                sleep(PAUSE).await;
-            }
-            result => return result,
+            Err(error) => patience.wait(error).await?,
+            started => return started,
         }
+    }
+}
+
+/// Waits for a server that is not there, until `redis.wait` is over.
+pub(super) struct Patience<'c> {
+    client: &'c Client,
+    give_up: Instant,
+    told: bool,
+}
+
+impl<'c> Patience<'c> {
+    pub(super) fn new(client: &'c Client) -> Self {
+        Self { client, give_up: Instant::now() + client.settings().wait, told: false }
+    }
+
+    /// Ends when it is time to try again.
+    ///
+    /// # Errors
+    /// The one that it is given, where the time is over or waiting cannot change it.
+    pub(super) async fn wait(&mut self, error: StartError) -> Result<(), StartError> {
+        let StartError::Unreachable { address, reason } = &error else { return Err(error) };
+        if Instant::now() >= self.give_up {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            let most = humantime::format_duration(self.client.settings().wait);
+            tracing::info!(%address, %reason, %most, "waiting for Redis");
+        }
+        sleep(PAUSE).await;
+        Ok(())
     }
 }
 
@@ -93,7 +116,7 @@ async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
 }
 
 /// Returns the server's version.
-async fn check(client: &Client, connection: &mut MultiplexedConnection) -> Result<String, StartError> {
+pub(super) async fn check(client: &Client, connection: &mut MultiplexedConnection) -> Result<String, StartError> {
     let mut info = redis::pipe();
     for section in ["server", "cluster", "replication"] {
         info.cmd("INFO").arg(section);
@@ -141,7 +164,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn classify(client: &Client, error: &RedisError) -> StartError {
+pub(super) fn classify(client: &Client, error: &RedisError) -> StartError {
     let error = first_error(error);
     let (address, reason) = (client.address().to_owned(), describe(&error));
     let refused = matches!(

@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = hearing.established(), if !is_established => {
                     is_established = true;
-                    self.broker.is_back(telling);
+                    self.broker.is_back(wanted.len(), telling);
                 }
                 _ = barrier.tick() => {
                     // For seconds now, and this node hears itself.

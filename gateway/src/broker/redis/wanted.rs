@@ -71,6 +71,11 @@ impl Wanted {
         self.is_touched = self.channels.keys().cloned().collect();
     }
 
+    /// How many channels that is.
+    pub(crate) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
     /// Whether there is something to be said, or may be.
     pub(crate) fn is_behind(&self) -> bool {
         !self.touched.is_empty()

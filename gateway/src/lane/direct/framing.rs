@@ -16,7 +16,7 @@ pub(crate) fn head(mut parts: Parts, close: bool) -> Vec<u8> {
     if close {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut out = Vec::with_capacity(320);
+    let mut out = Vec::with_capacity(384);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');

@@ -58,6 +58,20 @@ impl TlsSettings {
         }
     }
 
+    /// Reads the files, and says what is wrong with either.
+    #[must_use]
+    pub fn check_files(&self) -> Vec<ConfigError> {
+        let certificate = self.certificate.as_deref().map(|file| pair::certificates(file).map(drop));
+        let key = self.key.as_deref().map(|file| pair::private_key(file).map(drop));
+        let mut wrong: Vec<_> = certificate.into_iter().chain(key).filter_map(Result::err).collect();
+        if wrong.is_empty()
+            && let (Some(certificate), Some(key)) = (&self.certificate, &self.key)
+        {
+            wrong.extend(read(certificate, key, &[]).err());
+        }
+        wrong.into_iter().map(ConfigError::from).collect()
+    }
+
     /// Whether the port speaks TLS.
     #[must_use]
     pub fn is_set(&self) -> bool {
@@ -72,6 +86,12 @@ pub struct TlsError {
     pub(super) key: &'static str,
     pub(super) file: PathBuf,
     pub(super) reason: String,
+}
+
+impl From<TlsError> for ConfigError {
+    fn from(TlsError { key, file, reason }: TlsError) -> Self {
+        Self::invalid(key, format!("{}: {reason}", file.display()))
+    }
 }
 
 /// How sockets of one port come to speak TLS 1.2 or 1.3. Shared by its listener and by whoever reloads the files.

@@ -1,0 +1,316 @@
+//! Whether a server will do, for people who ask before a start: its version, the functions, what the user may do, and settings
+//! that lose events. Changes nothing there.
+//!
+//! What the user may do is asked by a transaction that is never carried out: Redis refuses a command that is not permitted when
+//! it is queued, and forgets all of them when the connection is closed.
+
+use std::fmt::{self, Display};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisError, RedisResult, Value};
+
+use super::client::{Client, describe, first_error, is_not_permitted};
+use super::functions::{Functions, TEXT, is_unknown_command, library_version, our_version, script};
+use super::start::{Patience, StartError, check, check_push, classify};
+use crate::keys::Keys;
+
+/// Below so many bytes of its output buffer a subscriber is cut off after a pause of a few seconds at 10 MB/s.
+const LEAST_BUFFER: u64 = 64 << 20;
+/// The same for what may be there for a while.
+const LEAST_SOFT_BUFFER: u64 = 16 << 20;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Fine(String),
+    /// A start would work, and something else will not.
+    Warning(String),
+    /// A start would fail, or nothing would come of it.
+    Unfit(String),
+}
+
+impl Finding {
+    /// Whether the server will not do for this.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        matches!(self, Self::Unfit(_))
+    }
+}
+
+impl Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, text) = match self {
+            Self::Fine(text) => ("fine", text),
+            Self::Warning(text) => ("warning", text),
+            Self::Unfit(text) => ("error", text),
+        };
+        write!(f, "{word:8}  {text}")
+    }
+}
+
+/// What a program does in Redis for one purpose.
+pub struct Need {
+    /// What for, in a few words: `reading histories`.
+    purpose: &'static str,
+    /// What becomes of it where one of the commands is not permitted; `None`: the program is of no use.
+    without: Option<&'static str>,
+    commands: Vec<Cmd>,
+}
+
+impl Need {
+    /// What the program cannot do without.
+    #[must_use]
+    pub fn essential(purpose: &'static str, commands: Vec<Cmd>) -> Self {
+        Self { purpose, without: None, commands }
+    }
+
+    /// What it can do without; `without` says what that means.
+    #[must_use]
+    pub fn useful(purpose: &'static str, without: &'static str, commands: Vec<Cmd>) -> Self {
+        Self { purpose, without: Some(without), commands }
+    }
+}
+
+/// One command, its words separated by spaces.
+#[must_use]
+pub fn command(words: &str) -> Cmd {
+    let mut words = words.split(' ');
+    let mut cmd = redis::cmd(words.next().unwrap_or_default());
+    cmd.arg(words.collect::<Vec<_>>());
+    cmd
+}
+
+/// Looks at the server that `client` leads to, waiting for it as a start does. `needs` are asked for how the functions are
+/// called there. `hears`: the program hears what all nodes are told, by a subscription.
+///
+/// # Errors
+/// [`StartError`], where a start would end with it.
+pub async fn look(
+    client: &Client,
+    keys: &Keys,
+    needs: impl Fn(&Functions) -> Vec<Need>,
+    hears: bool,
+) -> Result<Vec<Finding>, StartError> {
+    let failed = |error: RedisError| classify(client, &error);
+    let mut patience = Patience::new(client);
+    let (mut connection, version) = loop {
+        match connect(client).await {
+            Err(error) => patience.wait(error).await?,
+            Ok(connected) => break connected,
+        }
+    };
+    let mut findings = vec![Finding::Fine(format!("version {version}"))];
+    if hears {
+        check_push(client).await?;
+    }
+    // The last two are what the rest is asked by.
+    for words in [&*format!("WATCH {}", keys.functions()), "UNWATCH", "MULTI", "EXEC"] {
+        command(words).exec_async(&mut connection).await.map_err(failed)?;
+    }
+    let library = library(&mut connection).await.map_err(failed)?;
+    let functions = Functions::unseen(library != Library::NotHad);
+    let may_load = refused(client, &loading(keys, &library)).await.map_err(failed)?.is_empty();
+    findings.push(library.finding(may_load));
+    findings.extend(permissions(client, needs(&functions)).await.map_err(failed)?);
+    findings.push(eviction(&mut connection).await.map_err(failed)?);
+    if hears {
+        findings.push(output_buffer(&mut connection).await);
+    }
+    Ok(findings)
+}
+
+/// A connection to a server of a version that will do.
+async fn connect(client: &Client) -> Result<(MultiplexedConnection, String), StartError> {
+    let mut connection = client.connect().await.map_err(|error| classify(client, &error))?;
+    let version = check(client, &mut connection).await?;
+    Ok((connection, version))
+}
+
+/// The functions as the server has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Library {
+    /// It knows none: scripts serve.
+    NotHad,
+    /// This user may not see.
+    Unseen,
+    Absent,
+    Version(u64),
+}
+
+async fn library(connection: &mut MultiplexedConnection) -> Result<Library, RedisError> {
+    match library_version(connection).await {
+        Ok(None) => Ok(Library::Absent),
+        Ok(Some(version)) => Ok(Library::Version(version)),
+        Err(error) if is_unknown_command(&error) => Ok(Library::NotHad),
+        Err(error) if is_not_permitted(&error) => Ok(Library::Unseen),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a start does where the functions are absent or older.
+fn loading(keys: &Keys, library: &Library) -> Vec<Cmd> {
+    if *library == Library::NotHad {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(script());
+        return vec![load];
+    }
+    let mut load = redis::cmd("FUNCTION");
+    load.arg("LOAD").arg("REPLACE").arg(TEXT);
+    vec![load, command(&format!("SET {} 0 EX 60", keys.functions()))]
+}
+
+impl Library {
+    fn finding(self, may_load: bool) -> Finding {
+        let ours = our_version();
+        let load = "an administrator has to: redis-cli -x FUNCTION LOAD REPLACE < shared/src/redis/sse.lua";
+        match (self, may_load) {
+            (Self::Version(theirs), _) if theirs > ours => {
+                Finding::Fine(format!("functions: version {theirs}, newer than {ours} of this program, and serves it"))
+            }
+            (Self::Version(theirs), _) if theirs == ours => Finding::Fine(format!("functions: version {theirs}")),
+            (Self::Version(theirs), true) => {
+                Finding::Fine(format!("functions: version {theirs}; a start replaces it by {ours}"))
+            }
+            (Self::Version(theirs), false) => Finding::Unfit(format!(
+                "functions: version {theirs}, this program needs {ours}, and its user may not load them; {load}"
+            )),
+            (Self::Absent, true) => Finding::Fine(format!("functions: none yet; a start loads version {ours}")),
+            (Self::Absent, false) => {
+                Finding::Unfit(format!("functions: none, and this user may not load them; {load}"))
+            }
+            (Self::NotHad, true) => Finding::Fine("functions: this server has none, scripts serve".to_owned()),
+            (Self::NotHad, false) => Finding::Unfit(
+                "functions: this server has none, and its user may not load scripts (+script|load)".into(),
+            ),
+            (Self::Unseen, _) => Finding::Warning(format!(
+                "functions: this user may not see which there are (+function|list); that version {ours} is loaded has to be \
+                 somebody else's care"
+            )),
+        }
+    }
+}
+
+async fn permissions(client: &Client, needs: Vec<Need>) -> Result<Vec<Finding>, RedisError> {
+    let mut findings = Vec::new();
+    let mut asked = 0;
+    for Need { purpose, without, commands } in needs {
+        asked += commands.len();
+        let refused = refused(client, &commands).await?;
+        if refused.is_empty() {
+            continue;
+        }
+        let refused = refused.join("; ");
+        findings.push(match without {
+            Some(without) => Finding::Warning(format!("{purpose}: {refused}: {without}")),
+            None => Finding::Unfit(format!("{purpose}: {refused}")),
+        });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::Fine(format!("permissions: all of {asked} commands")));
+    }
+    Ok(findings)
+}
+
+/// Of `commands` those that the server would not take, each as `GET sse.clock (NOPERM ...)`. On a connection of its own, whose
+/// end is that of the transaction.
+async fn refused(client: &Client, commands: &[Cmd]) -> Result<Vec<String>, RedisError> {
+    let mut connection = client.connect().await?;
+    // By itself: without it the others would be carried out.
+    command("MULTI").exec_async(&mut connection).await?;
+    let mut pipe = redis::pipe();
+    commands.iter().for_each(|command| _ = pipe.add_command(command.clone()));
+    let answers: Vec<RedisResult<Value>> = pipe.ignore_errors().query_async(&mut connection).await?;
+    let refused = answers.into_iter().zip(commands).filter_map(|(answer, command)| {
+        let error = first_error(&answer.err()?);
+        // Such as a server that is out of memory: it says nothing about the user.
+        let is_about_us = is_not_permitted(&error) || is_unknown_command(&error);
+        is_about_us.then(|| format!("{} ({})", shown(command), describe(&error)))
+    });
+    Ok(refused.collect())
+}
+
+/// The first words of a command, as far as they name something.
+fn shown(command: &Cmd) -> String {
+    let words = command.args_iter().filter_map(|arg| match arg {
+        redis::Arg::Simple(bytes) => std::str::from_utf8(bytes).ok().filter(|word| word.len() < 100),
+        _ => None,
+    });
+    words.take(4).collect::<Vec<_>>().join(" ")
+}
+
+async fn eviction(connection: &mut MultiplexedConnection) -> Result<Finding, RedisError> {
+    let memory: String = command("INFO memory").query_async(connection).await?;
+    let value = |name: &str| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(match (value("maxmemory"), value("maxmemory_policy")) {
+        (Some("0"), _) => Finding::Fine("memory: no maxmemory, so nothing is evicted".to_owned()),
+        (_, Some("noeviction")) => Finding::Fine("memory: noeviction".to_owned()),
+        (Some(most), Some(policy)) => Finding::Warning(format!(
+            "memory: beyond maxmemory ({most} bytes) it evicts ({policy}), which loses events and what tells of them; set \
+             maxmemory-policy noeviction"
+        )),
+        _ => Finding::Warning("memory: the server does not say whether it evicts, which loses events".to_owned()),
+    })
+}
+
+/// Few may ask for it: what cannot be had is no fault.
+async fn output_buffer(connection: &mut MultiplexedConnection) -> Finding {
+    let answer: RedisResult<(String, String)> =
+        command("CONFIG GET client-output-buffer-limit").query_async(connection).await;
+    let limits = answer.ok().and_then(|(_, limits)| pubsub(&limits));
+    let Some([hard, soft, seconds]) = limits else {
+        return Finding::Fine(
+            "output buffer: this user may not read client-output-buffer-limit; 256mb 64mb 60 is right for pubsub"
+                .to_owned(),
+        );
+    };
+    let text = format!("output buffer of subscribers: {hard} {soft} {seconds}");
+    let is_small = |bytes: u64, least: u64| bytes != 0 && bytes < least;
+    if is_small(hard, LEAST_BUFFER) || is_small(soft, LEAST_SOFT_BUFFER) {
+        return Finding::Warning(format!(
+            "{text}: a node that is a few seconds behind is cut off; set client-output-buffer-limit pubsub 256mb 64mb 60"
+        ));
+    }
+    Finding::Fine(text)
+}
+
+/// Of `normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60` what stands behind `pubsub`.
+fn pubsub(limits: &str) -> Option<[u64; 3]> {
+    let mut numbers = limits.split_whitespace().skip_while(|word| *word != "pubsub").skip(1).map(str::parse);
+    Some([numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_the_functions() {
+        let ours = our_version();
+        let unfit = |library: Library, may_load| library.finding(may_load).is_unfit();
+        for (library, with, without) in [
+            (Library::Version(ours), false, false),
+            (Library::Version(ours + 1), false, false),
+            (Library::Version(ours - 1), false, true),
+            (Library::Absent, false, true),
+            (Library::NotHad, false, true),
+            (Library::Unseen, false, false),
+        ] {
+            assert_eq!((unfit(library, true), unfit(library, false)), (with, without), "{library:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_subscribers() {
+        let limits = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
+        assert_eq!(pubsub(limits), Some([33_554_432, 8_388_608, 60]));
+        assert_eq!(pubsub("normal 0 0 0"), None);
+    }
+
+    #[test]
+    fn commands_are_shown_by_their_first_words() {
+        assert_eq!(shown(&command("SET sse.functions 0 EX 60")), "SET sse.functions 0 EX");
+        let load = loading(&Keys::default(), &Library::Absent);
+        assert_eq!(shown(&load[0]), "FUNCTION LOAD REPLACE");
+    }
+}
