@@ -140,7 +140,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) processes: Option<u32>,
 
-    /// Source addresses (127.0.x.y) from which to connect to servers on this machine [default: one for every 14,000
+    /// Source addresses (127.0.x.y) from which to connect to servers on this machine [default: one for every 10,000
     /// connections to a server]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) source_addresses: Option<u32>,

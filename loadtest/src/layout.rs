@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Scenario;
 
-/// Connections to one server that one source address carries: half of the 28,232 ephemeral ports that Linux has by default.
-/// It prefers the even ones, and once those are taken looks through all of them for each connect, which takes ms.
-pub(crate) const PER_SOURCE: u32 = 14_000;
+/// Connections to one server that one source address carries: a third of the 28,232 ephemeral ports that Linux has by default.
+/// It prefers the even ones, tries one after the other, and once most are taken looks through thousands for each connect, which
+/// takes ms.
+pub(crate) const PER_SOURCE: u32 = 10_000;
 
 /// Over all connections of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,7 +76,8 @@ impl Layout {
         if self.sources <= 1 {
             return None;
         }
-        let [_, _, third, fourth] = (connection % self.sources).to_be_bytes().map(u32::from);
+        // Servers take turns with each connection: sources, only once all servers had theirs, so that each server sees all of them.
+        let [_, _, third, fourth] = (connection / self.servers % self.sources).to_be_bytes().map(u32::from);
         // 127.0.0.1 is the first, and no address ends in 0 or 255.
         let number = third * 256 + fourth;
         let (third, fourth) = (number / 250, number % 250 + 1);
@@ -181,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_large_fleet_has_source_addresses_enough() {
-        assert_eq!(sources_for(14_000, 1), 1);
-        assert_eq!(sources_for(14_001, 1), 2);
+        assert_eq!(sources_for(10_000, 1), 1);
+        assert_eq!(sources_for(10_001, 1), 2);
         assert_eq!(sources_for(1_000_000, 56), 2);
-        assert_eq!(sources_for(1_000_000, 1), 72);
+        assert_eq!(sources_for(1_000_000, 1), 100);
         let mut layout = layout(Scenario::Unicast, 1_000, 1_000, 1);
         assert_eq!(layout.source(7), None);
         layout.sources = 600;
@@ -193,6 +195,17 @@ mod tests {
             [text(0), text(249), text(250), text(599), text(600)].join(" "),
             "127.0.0.1 127.0.0.250 127.0.1.1 127.0.2.100 127.0.0.1"
         );
+    }
+
+    #[test]
+    fn no_server_has_more_of_one_source_than_it_carries() {
+        let mut plan = layout(Scenario::Unicast, 1_000_000, 1_000_000, 56);
+        plan.sources = sources_for(1_000_000, 56);
+        let mut counts = std::collections::HashMap::new();
+        for connection in 0..plan.connections {
+            *counts.entry((plan.server(connection), plan.source(connection))).or_insert(0) += 1;
+        }
+        assert!(counts.values().all(|count| *count <= PER_SOURCE), "{counts:?}");
     }
 
     #[test]

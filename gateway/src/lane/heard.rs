@@ -1,5 +1,9 @@
 //! A client's socket that tells its [`Transport`] when something comes while nothing is being answered: the next head has begun.
 //! It is above the TLS, whose own bytes begin none.
+//!
+//! While an event stream is the answer on HTTP/1, nobody reads what the client sends, and its going has to be seen all the same.
+//! hyper looks for it only where nothing stands behind the request. So here all that comes meanwhile is read and dropped, and
+//! nothing that comes later is a request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,19 +15,46 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::Transport;
 
+/// Read and dropped at a time, and so often before others have their turn.
+const DROPPED: usize = 4 << 10;
+const READS: usize = 16;
+
 pub(super) struct Heard {
     stream: ClientStream,
     transport: Arc<Transport>,
+    /// Something was dropped: the end of what can be understood.
+    dropped: bool,
 }
 
 impl Heard {
     pub(super) fn new(stream: ClientStream, transport: Arc<Transport>) -> Self {
-        Self { stream, transport }
+        Self { stream, transport, dropped: false }
+    }
+
+    /// Drops what comes until there is no more for now. Ready at the end of the client's sending, or with what went wrong.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; DROPPED];
+        for _ in 0..READS {
+            let mut buf = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.dropped = true;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
 impl AsyncRead for Heard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.transport.is_streaming() {
+            return self.poll_gone(cx);
+        }
+        if self.dropped {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         if buf.filled().len() > before {
@@ -51,7 +82,14 @@ impl AsyncWrite for Heard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // hyper comes by here whenever it is woken, whatever it has read.
+        if self.transport.is_streaming()
+            && let Poll::Ready(gone) = self.poll_gone(cx)
+        {
+            return Poll::Ready(gone.and(Err(io::ErrorKind::UnexpectedEof.into())));
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,7 +12,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -204,10 +204,15 @@ impl Service<Request<Incoming>> for OnTransport {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let progress = http2.then(|| transport.watch());
-            Ok(response.map(|body| Body::new(ResponseBody::new(body, progress, under_way))))
+            let streaming = (!http2 && is_event_stream(&response)).then(|| transport.streams());
+            Ok(response.map(|body| Body::new(ResponseBody::new(body, progress, streaming, under_way))))
         };
         answer.boxed()
     }
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn builder(tasks: TaskTracker, heads: &Heads) -> auto::Builder<TrackedExecutor> {

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use shared::net::Answering;
 use tokio::time::Instant;
 
-use super::transport::Progress;
+use super::transport::{Progress, Streaming};
 
 /// Most bytes handed over at a time: an HTTP/2 frame at its usual size.
 const PIECE: usize = 16 << 10;
@@ -26,12 +26,19 @@ pub(super) struct ResponseBody {
     rest: Bytes,
     /// On HTTP/2.
     progress: Option<Arc<Progress>>,
+    /// An event stream on HTTP/1.
+    _streaming: Option<Streaming>,
     _answering: Answering,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: AxumBody, progress: Option<Arc<Progress>>, answering: Answering) -> Self {
-        Self { body, rest: Bytes::new(), progress, _answering: answering }
+    pub(super) fn new(
+        body: AxumBody,
+        progress: Option<Arc<Progress>>,
+        streaming: Option<Streaming>,
+        answering: Answering,
+    ) -> Self {
+        Self { body, rest: Bytes::new(), progress, _streaming: streaming, _answering: answering }
     }
 
     fn piece(&mut self) -> Frame<Bytes> {

@@ -30,6 +30,8 @@ pub struct Transport {
     requested: Notify,
     /// The requests come by HTTP/2.
     http2: AtomicBool,
+    /// The answer under way is an event stream on HTTP/1. Set and unset with its body, read by who reads the socket.
+    streaming: AtomicBool,
     /// The answers under way on HTTP/2; those that ended are dropped when the list is next gone through.
     answers: Mutex<Vec<Weak<Progress>>>,
 }
@@ -40,6 +42,15 @@ pub(super) struct Progress {
     opened: Instant,
     /// Milliseconds since `opened` at which bytes were handed over, plus one; 0 while the body has nothing to say.
     since: AtomicU64,
+}
+
+/// See [`Transport::streams`].
+pub(super) struct Streaming(Arc<Transport>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.streaming.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Progress {
@@ -70,6 +81,7 @@ impl Transport {
             head_begun: AtomicBool::new(false),
             requested: Notify::new(),
             http2: AtomicBool::new(false),
+            streaming: AtomicBool::new(false),
             answers: Mutex::default(),
         })
     }
@@ -103,6 +115,17 @@ impl Transport {
     /// Whether a part of a head came, and not all of it. Nothing is known of that where requests come by HTTP/2.
     pub(super) fn awaits_head(&self) -> bool {
         self.head_begun.load(Ordering::Relaxed) && !self.http2.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the answer on HTTP/1 is an event stream, until the guard is dropped.
+    pub(super) fn streams(self: &Arc<Self>) -> Streaming {
+        self.streaming.store(true, Ordering::Relaxed);
+        Streaming(self.clone())
+    }
+
+    /// Whether it is: nothing that the client sends meanwhile is a request.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
     }
 
     /// Watches one more answer on HTTP/2.
