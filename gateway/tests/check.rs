@@ -10,7 +10,7 @@ use crate::support::{Builder, Exit, Gateway};
 
 const SECRET: &str = "hunter2-hunter2-hunter2-hunter2-hunter2";
 
-pub async fn check(builder: Builder) -> Exit {
+async fn check(builder: Builder) -> Exit {
     builder.args(&["check"]).fail().await
 }
 
@@ -65,7 +65,8 @@ async fn every_problem_of_settings_and_files_at_once() {
          operator_key_file = '/nowhere/key'\n[tls]\ncertificate = '{key}'\nkey = '{certificate}'\n\
          [redis]\nurl = \"rediss://h\"\nca_file = '{short}'"
     );
-    let exit = check(Gateway::builder().config(&config).env("SSE_GATEWAY__KEEP_ALIVE", "2h")).await;
+    let exit =
+        check(Gateway::builder().config(&config).log_piped_as_configured().env("SSE_GATEWAY__KEEP_ALIVE", "2h")).await;
     let file = |key: &str, why: &str| format!("sse-gateway: config/gateway.toml: invalid value for \"{key}\": {why}");
     assert_wrong(
         &exit,

@@ -3,8 +3,13 @@
 use shared::redis::functions::TEXT;
 use testkit::{RedisServer, eventually};
 
-use crate::check::{assert_fine, assert_wrong, check};
-use crate::support::Gateway;
+use crate::check::{assert_fine, assert_wrong};
+use crate::support::{Builder, Exit, Gateway};
+
+/// What is said of the configuration, and of Redis.
+async fn check_redis(builder: Builder) -> Exit {
+    builder.args(&["check", "--connect"]).fail().await
+}
 
 /// Of the functions.
 fn our_version() -> &'static str {
@@ -14,7 +19,7 @@ fn our_version() -> &'static str {
 #[tokio::test]
 async fn redis_is_looked_at_and_left_as_it_is() {
     let server = RedisServer::start().await;
-    let exit = check(Gateway::on(&server).args(&["--connect"])).await;
+    let exit = check_redis(Gateway::on(&server)).await;
     assert_fine(&exit);
     let version = server.cli(&["INFO", "server"]).await;
     let version = version.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap();
@@ -51,7 +56,7 @@ async fn redis_is_looked_at_and_left_as_it_is() {
 async fn a_server_that_evicts_and_one_with_room() {
     let evicting = RedisServer::builder().config("maxmemory 100mb").config("maxmemory-policy allkeys-lru");
     let evicting = evicting.config("client-output-buffer-limit pubsub 256mb 64mb 60").start().await;
-    let exit = check(Gateway::on(&evicting).args(&["--connect"])).await;
+    let exit = check_redis(Gateway::on(&evicting)).await;
     assert_fine(&exit);
     assert!(
         exit.output.contains("\n  warning   memory: beyond maxmemory (104857600 bytes) it evicts (allkeys-lru)"),
@@ -59,7 +64,7 @@ async fn a_server_that_evicts_and_one_with_room() {
     );
     assert!(exit.output.contains("\n  fine      output buffer of subscribers: 268435456 67108864 60"), "{exit:?}");
     evicting.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    let exit = check(Gateway::on(&evicting).args(&["--connect"])).await;
+    let exit = check_redis(Gateway::on(&evicting)).await;
     assert!(exit.output.contains("\n  fine      memory: noeviction"), "{exit:?}");
 }
 
@@ -80,7 +85,7 @@ async fn a_server_that_takes_no_writes() {
         (&lonely, "NOREPLICAS Not enough good replicas to write", "min-replicas-to-write", ["0", "1"]),
         (&snapshots, "MISCONF Redis is configured to save RDB snapshots", "stop-writes-on-bgsave-error", ["no", "yes"]),
     ] {
-        let absent = check(Gateway::on(server).args(&["--connect"])).await;
+        let absent = check_redis(Gateway::on(server)).await;
         assert_eq!((absent.status.code(), &*absent.errors), (Some(1), ""), "{absent:?}");
         let load = format!(
             "\n  error     functions: none yet, and a start cannot load version {version}: FUNCTION LOAD REPLACE ({code}"
@@ -94,10 +99,10 @@ async fn a_server_that_takes_no_writes() {
 
         assert_eq!(server.cli(&["CONFIG", "SET", setting, off]).await, "OK");
         assert_eq!(server.cli(&["FUNCTION", "LOAD", TEXT]).await, "sse");
-        assert_fine(&check(Gateway::on(server).args(&["--connect"])).await);
+        assert_fine(&check_redis(Gateway::on(server)).await);
         assert_eq!(server.cli(&["CONFIG", "SET", setting, on]).await, "OK");
         assert!(server.cli(&["FCALL", "sse_clock", "1", "sse.clock"]).await.starts_with(&code[..7]));
-        let there = check(Gateway::on(server).args(&["--connect"])).await;
+        let there = check_redis(Gateway::on(server)).await;
         assert_eq!((there.status.code(), &*there.errors), (Some(1), ""), "{there:?}");
         let writing = there.output.lines().find(|line| line.starts_with("  error     writing: SET sse.clock x ("));
         assert!(
@@ -116,7 +121,7 @@ async fn a_server_that_is_full() {
         assert_eq!(server.cli(&["CONFIG", "SET", "maxmemory", if is_full { "1" } else { "0" }]).await, "OK");
     };
     full(true).await;
-    let absent = check(Gateway::on(&server).args(&["--connect"])).await;
+    let absent = check_redis(Gateway::on(&server)).await;
     assert_eq!((absent.status.code(), &*absent.errors), (Some(1), ""), "{absent:?}");
     let load = format!(
         "\n  error     functions: none yet, and a start cannot load version {version}: FUNCTION LOAD REPLACE (OOM "
@@ -130,7 +135,7 @@ async fn a_server_that_is_full() {
     full(false).await;
     assert_eq!(server.cli(&["FUNCTION", "LOAD", TEXT]).await, "sse");
     full(true).await;
-    let there = check(Gateway::on(&server).args(&["--connect"])).await;
+    let there = check_redis(Gateway::on(&server)).await;
     assert_fine(&there);
     let warning = "\n  warning   writing: OOM command not allowed when used memory > 'maxmemory': durable events are refused until \
                    there is room\n";
@@ -140,16 +145,16 @@ async fn a_server_that_is_full() {
 
 #[tokio::test]
 async fn a_redis_that_will_not_do() {
-    let exit = check(Gateway::builder().args(&["--connect"])).await;
+    let exit = check_redis(Gateway::builder()).await;
     let expected = "sse-gateway: invalid value for \"redis.url\": it is not set, so there is no Redis to connect to";
     assert_wrong(&exit, &[expected.to_owned()]);
 
     let mut server = RedisServer::builder().config("requirepass hunter2").start().await;
-    let refused = check(Gateway::on(&server).args(&["--connect"])).await;
+    let refused = check_redis(Gateway::on(&server)).await;
     assert_eq!((refused.status.code(), &*refused.output), (Some(1), ""), "{refused:?}");
     assert!(refused.errors.contains(" refuses: "), "{refused:?}");
     server.kill().await;
-    let away = check(Gateway::on(&server).args(&["--connect", "--wait-for-redis", "300ms"])).await;
+    let away = check_redis(Gateway::on(&server).args(&["--wait-for-redis", "300ms"])).await;
     assert_eq!((away.status.code(), &*away.output), (Some(1), ""), "{away:?}");
     assert!(away.errors.contains("cannot reach Redis at redis://127.0.0.1:"), "{away:?}");
 }

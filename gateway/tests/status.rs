@@ -245,7 +245,7 @@ async fn it_goes_on_while_the_node_stops_and_ends_with_it() {
     let mut stream = gateway.stream("/events?channel=a").await;
     stream.opened().await;
     let mut raw = Raw::connect(&gateway.admin).await;
-    raw.get("/status").await;
+    raw.send(&format!("GET /status HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.admin)).await;
     assert_eq!(raw.head().await.status, "HTTP/1.1 200 OK");
     raw.body_until("\"state\":\"ready\"").await;
     let mut status = watch(&gateway).await;
@@ -272,7 +272,7 @@ async fn it_is_none_of_the_connections_that_a_node_may_have() {
     let full = |told: &Value| told["connections"] == 1 && told["max_connections"] == 1;
     assert!(full(&next(&mut status).await));
     gateway.stream("/events?channel=a").await.rest().await;
-    until(&mut status, "the limit", |told| said(told, "1 limits.max_connections")).await;
+    until(&mut status, "the limit", |told| said(told, "limits.max_connections")).await;
 }
 
 #[tokio::test]
