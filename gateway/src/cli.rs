@@ -27,7 +27,7 @@ pub struct Args {
     /// Public port: event streams and publishing [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT", global = true)]
     pub listen: Option<String>,
-    /// Operator port: /livez, /readyz, /metrics [default: 127.0.0.1:9090]
+    /// Operator port: the status page at /, /livez, /readyz, /metrics [default: 127.0.0.1:9090]
     #[arg(long, value_name = "HOST:PORT", global = true)]
     pub admin_listen: Option<String>,
     /// Configuration file (TOML); may be repeated, the later one wins [default: config/gateway.toml if it is there]
@@ -57,10 +57,13 @@ pub enum Command {
     /// port. Example: sse-gateway check --config config/gateway.toml --connect
     ///
     /// Ends with 0 where a start would work, with 2 where the configuration has to be mended, and with 1 where Redis will not
-    /// do (--connect).
+    /// do (--connect): a start would end with it, or nothing would come of it.
+    ///
+    /// Not covered by 0: whether the ports are free; without --connect, anything of Redis; where its user may not see which
+    /// functions there are (a warning says so), whether they are there, without which nothing works; and all that warnings name.
     Check {
-        /// Connect to Redis too, and look at its version, the functions, what the user may do, and whether it evicts. Nothing is
-        /// changed there
+        /// Connect to Redis too, and look at its version, the functions, what the user may do, whether it takes writes, and
+        /// whether it evicts. Nothing is changed there
         #[arg(long)]
         connect: bool,
     },

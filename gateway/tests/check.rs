@@ -1,9 +1,10 @@
 //! `sse-gateway check` and `sse-gateway config`: what a start would read, said without starting.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::{Certificates, RedisServer};
+use testkit::Certificates;
 
 use crate::support::{Builder, Exit, Gateway};
 
@@ -13,18 +14,13 @@ async fn check(builder: Builder) -> Exit {
     builder.args(&["check"]).fail().await
 }
 
-/// The same, and what Redis says.
-async fn check_redis(builder: Builder) -> Exit {
-    builder.args(&["check", "--connect"]).fail().await
-}
-
-fn assert_fine(exit: &Exit) {
+pub fn assert_fine(exit: &Exit) {
     assert_eq!((exit.status.code(), &*exit.errors), (Some(0), ""), "{exit:?}");
     assert!(exit.output.starts_with("sse-gateway: the configuration is sound\n"), "{exit:?}");
 }
 
 /// With the places of a file of the test's own in the folder of the program.
-fn assert_wrong(exit: &Exit, lines: &[String]) {
+pub fn assert_wrong(exit: &Exit, lines: &[String]) {
     assert_eq!((exit.status.code(), &*exit.output), (Some(2), ""), "{exit:?}");
     assert_eq!(exit.errors.lines().collect::<Vec<_>>(), lines, "{exit:?}");
 }
@@ -103,68 +99,6 @@ async fn every_problem_of_settings_and_files_at_once() {
     assert_wrong(&check(Gateway::builder().config(&config)).await, &[file("tls.key", &why)]);
 }
 
-#[tokio::test]
-async fn redis_is_looked_at_and_left_as_it_is() {
-    let server = RedisServer::start().await;
-    let exit = check_redis(Gateway::on(&server)).await;
-    assert_fine(&exit);
-    let version = server.cli(&["INFO", "server"]).await;
-    let version = version.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap();
-    let said: Vec<_> = exit.output.lines().skip(2).map(str::trim_end).collect();
-    let load = said[2]
-        .strip_prefix("  fine      functions: none yet; a start loads version ")
-        .unwrap_or_else(|| panic!("{exit:?}"));
-    assert!(load.parse::<u64>().is_ok(), "{load}");
-    let allowed =
-        said[3].strip_prefix("  fine      permissions: all of ").and_then(|rest| rest.strip_suffix(" commands"));
-    assert!(allowed.is_some_and(|count| count.parse::<usize>().unwrap() > 10), "{exit:?}");
-    let buffer = "  warning   output buffer of subscribers: 33554432 8388608 60: a node that is a few seconds behind is cut off; \
-                  set client-output-buffer-limit pubsub 256mb 64mb 60";
-    assert_eq!(
-        [said[0], said[1], said[4], said[5]],
-        [
-            &format!("  redis     {}", server.url()),
-            &*format!("  fine      version {version}"),
-            "  fine      memory: no maxmemory, so nothing is evicted",
-            buffer,
-        ]
-    );
-    assert_eq!(server.cli(&["DBSIZE"]).await, "0", "nothing was written");
-    assert_eq!(server.cli(&["FUNCTION", "LIST"]).await, "", "nothing was loaded");
-}
-
-#[tokio::test]
-async fn a_server_that_evicts_and_one_with_room() {
-    let evicting = RedisServer::builder().config("maxmemory 100mb").config("maxmemory-policy allkeys-lru");
-    let evicting = evicting.config("client-output-buffer-limit pubsub 256mb 64mb 60").start().await;
-    let exit = check_redis(Gateway::on(&evicting)).await;
-    assert_fine(&exit);
-    assert!(
-        exit.output.contains("\n  warning   memory: beyond maxmemory (104857600 bytes) it evicts (allkeys-lru)"),
-        "{exit:?}"
-    );
-    assert!(exit.output.contains("\n  fine      output buffer of subscribers: 268435456 67108864 60"), "{exit:?}");
-    evicting.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    let exit = check_redis(Gateway::on(&evicting)).await;
-    assert!(exit.output.contains("\n  fine      memory: noeviction"), "{exit:?}");
-}
-
-#[tokio::test]
-async fn a_redis_that_will_not_do() {
-    let exit = check_redis(Gateway::builder()).await;
-    let expected = "sse-gateway: invalid value for \"redis.url\": it is not set, so there is no Redis to connect to";
-    assert_wrong(&exit, &[expected.to_owned()]);
-
-    let mut server = RedisServer::builder().config("requirepass hunter2").start().await;
-    let refused = check_redis(Gateway::on(&server)).await;
-    assert_eq!((refused.status.code(), &*refused.output), (Some(1), ""), "{refused:?}");
-    assert!(refused.errors.contains(" refuses: "), "{refused:?}");
-    server.kill().await;
-    let away = check_redis(Gateway::on(&server).args(&["--wait-for-redis", "300ms"])).await;
-    assert_eq!((away.status.code(), &*away.output), (Some(1), ""), "{away:?}");
-    assert!(away.errors.contains("cannot reach Redis at redis://127.0.0.1:"), "{away:?}");
-}
-
 /// The value, and who said it, of each key.
 async fn shown(builder: Builder) -> Value {
     let exit = builder.args(&["config", "--json"]).fail().await;
@@ -207,6 +141,44 @@ async fn every_value_and_who_said_it() {
         assert_eq!(shown[key], expected, "{key}");
     }
     assert!(shown["embedded.max_keys"]["value"].is_number());
+}
+
+/// A pipe, as a shell makes one of `<(...)`, can be read once only.
+#[tokio::test]
+async fn a_file_that_is_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let path = pipe.to_str().unwrap();
+    let with_pipe = |args: &[&str]| {
+        let pipe = pipe.clone();
+        // Waits until somebody reads, and is not waited for.
+        std::thread::spawn(move || std::fs::write(pipe, "# first\nretry = \"2s\"\n"));
+        Gateway::builder().args(&["--config", path]).args(args)
+    };
+    let exit = check(with_pipe(&[])).await;
+    assert_fine(&exit);
+    assert!(exit.output.contains(path), "{exit:?}");
+    let shown = shown(with_pipe(&[])).await;
+    assert_eq!(shown["retry"], json!({"value": "2s", "from": "file", "name": path, "line": 2}));
+}
+
+/// As redis-cli takes it, a user without a password is a password.
+#[tokio::test]
+async fn what_may_be_a_password_is_shown_nowhere() {
+    let url = "redis://hunter2@127.0.0.1:1";
+    let why = "invalid value for \"redis.url\": a user has no password here: a password is written redis://:PASSWORD@host, and \
+               that of a user redis://USER:PASSWORD@host, or it goes into redis.password";
+    for args in [&["check", "--connect"][..], &["check"], &["config"], &["config", "--json"], &[]] {
+        let exit = Gateway::builder().env("SSE_GATEWAY__REDIS__URL", url).args(args).fail().await;
+        assert_wrong(&exit, &[format!("sse-gateway: SSE_GATEWAY__REDIS__URL: {why}")]);
+        let exit = Gateway::builder().args(&["--redis-url", url]).args(args).fail().await;
+        assert_wrong(&exit, &[format!("sse-gateway: --redis-url: {why}")]);
+    }
+    let user =
+        Gateway::builder().env("SSE_GATEWAY__REDIS__URL", "redis://me@h").env("SSE_GATEWAY__REDIS__PASSWORD", "x");
+    assert_eq!(shown(user).await["redis.url"]["value"], "redis://me@h");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod catch_up;
 mod census;
 mod channel_settings;
 mod check;
+mod check_connect;
 mod closed_tab;
 mod cluster;
 mod connect;

@@ -129,6 +129,36 @@ async fn the_log_names_the_request() {
     }
 }
 
+/// As the manual says it: by the filter of a file, all of one request and nothing of the others.
+#[tokio::test]
+async fn the_log_of_one_request() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).unwrap();
+    let filter = "filter = 'info,[request{request_id=\"NAME\"}]=trace'";
+    assert!(manual.contains(filter), "docs/operations.md says something else");
+    let config = format!("[telemetry]\nformat = \"json\"\n{}", filter.replace("NAME", "lb-7f"));
+    for lane in [Lane::Direct, Lane::Hyper] {
+        let mut gateway = Gateway::builder().lane(lane).config(&config).log_piped_as_configured().start().await;
+        let mut log = gateway.take_log();
+        for id in ["lb-7e", "lb-7f", "lb-7f0"] {
+            let request = gateway.fresh().get(gateway.url("/events")).header(X_REQUEST_ID, id);
+            assert_eq!(request.send().await.unwrap().status(), 400);
+        }
+        gateway.signal("TERM").await;
+        let mut text = String::new();
+        soon("the log's end", log.read_to_string(&mut text)).await.unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let named: Vec<&Value> = lines.iter().filter(|line| line["spans"][0]["name"] == "request").collect();
+        assert!(named.iter().all(|line| line["spans"][0]["request_id"] == "lb-7f"), "{lane:?}: {text}");
+        let refused = named.iter().filter(|line| line["message"] == "refused a request").count();
+        assert_eq!(refused, 1, "{lane:?}: {text}");
+        let below_info = |line: &&Value| !["INFO", "WARN", "ERROR"].iter().any(|level| line["level"] == *level);
+        assert!(
+            lines.iter().filter(below_info).all(|line| named.contains(&line)),
+            "nothing more of the others: {text}"
+        );
+    }
+}
+
 /// A line for each step of a life, and what it is about.
 #[tokio::test]
 async fn the_log_of_a_life() {

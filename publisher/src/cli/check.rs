@@ -19,11 +19,14 @@ const ANY_CHANNEL: &str = "check";
 /// port. Example: sse-publisher check --config config/publisher.toml --connect
 ///
 /// Ends with 0 where serve would start, with 2 where the configuration has to be mended, and with 1 where Redis will not do
-/// (--connect).
+/// (--connect): serve would end with it, or nothing would come of it.
+///
+/// Not covered by 0: whether the ports are free; without --connect, anything of Redis; where its user may not see which
+/// functions there are (a warning says so), whether they are there, without which nothing works; and all that warnings name.
 #[derive(Debug, Parser)]
 pub(super) struct Check {
-    /// Connect to Redis too, and look at its version, the functions, what the user may do, and whether it evicts. Nothing is
-    /// changed there
+    /// Connect to Redis too, and look at its version, the functions, what the user may do, whether it takes writes, and
+    /// whether it evicts. Nothing is changed there
     #[arg(long)]
     connect: bool,
     #[command(flatten)]

@@ -66,6 +66,21 @@ async fn flags_with_passwords_are_not_told_either() {
         assert_eq!((exit.code(), &*exit.output), (2, ""), "{exit:?}");
         assert!(!exit.errors.contains("hunter2"), "{exit:?}");
     }
+    // As redis-cli takes it, a user without a password is a password.
+    for args in [
+        &["publish", "--channel", "a", "--data", "x"][..],
+        &["pipe", "--channel", "a"],
+        &["cancel", "--channel", "a"],
+        &["serve"],
+        &["check", "--connect"],
+        &["config"],
+    ] {
+        let exit = program(args).args(&["--redis-url", "redis://hunter2@127.0.0.1:1"]).run().await;
+        let why = "a user has no password here: a password is written redis://:PASSWORD@host, and that of a user \
+                   redis://USER:PASSWORD@host, or it goes into redis.password";
+        let error = format!("sse-publisher: --redis-url: invalid value for \"redis.url\": {why}");
+        exit.assert_fails(2, &[&error]);
+    }
     let variable = |command: Program| command.env("SSE_PUBLISHER__REDIS__URL", "redis://me:hunter2@h/x");
     for command in commands() {
         let exit = variable(command).run().await;

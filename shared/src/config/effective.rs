@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Write as _};
-use std::fs;
 
 use ::config::Value;
 use serde::Serialize;
@@ -11,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::lines::Lines;
 use super::path::Path;
 use super::secrets::hide;
+use super::settle::Settled;
 use super::sources::Sources;
 
 /// Where the comment behind a value begins; a longer line has it right behind.
@@ -63,8 +63,10 @@ pub struct Effective<T> {
 
 impl<T: Serialize> Effective<T> {
     /// `plain`: keys that only sound like secrets.
-    pub(super) fn new(config: T, tree: &Value, sources: &Sources, plain: &[&str]) -> Result<Self, serde_json::Error> {
-        let mut teller = Teller { tree, sources, plain, lines: HashMap::new(), settings: Vec::new() };
+    pub(super) fn new(settled: Settled<T>, sources: &Sources, plain: &[&str]) -> Result<Self, serde_json::Error> {
+        let Settled { config, tree, files } = settled;
+        let lines = files.iter().map(|(name, text)| (&**name, Lines::of(text))).collect();
+        let mut teller = Teller { tree: &tree, sources, plain, lines, settings: Vec::new() };
         teller.tell(serde_json::to_value(&config)?, &Path::default());
         let settings = teller.settings;
         Ok(Self { config, settings })
@@ -142,8 +144,8 @@ struct Teller<'s> {
     tree: &'s Value,
     sources: &'s Sources,
     plain: &'s [&'s str],
-    /// Of files that were looked at.
-    lines: HashMap<String, Lines>,
+    /// Of each file, by its name.
+    lines: HashMap<&'s str, Lines>,
     settings: Vec<Setting>,
 }
 
@@ -177,12 +179,10 @@ impl Teller<'_> {
         self.settings.push(Setting { key, hidden: shown.is_some(), value: shown.unwrap_or(value), origin });
     }
 
-    fn origin(&mut self, path: &Path) -> Origin {
+    fn origin(&self, path: &Path) -> Origin {
         let Some(name) = path.origin(self.tree) else { return Origin::Default };
-        let is_file = self.sources.files.iter().any(|file| file.display().to_string() == name);
-        if is_file {
-            let read = || Lines::of(&fs::read_to_string(&name).unwrap_or_default());
-            let line = self.lines.entry(name.clone()).or_insert_with(read).line(path);
+        if let Some(lines) = self.lines.get(&*name) {
+            let line = lines.line(path);
             return Origin::File(name, line);
         }
         let is_flag = self.sources.flags.iter().any(|flag| flag.name == name);

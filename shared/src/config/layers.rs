@@ -20,6 +20,8 @@ const SERVICE_ADDRESSES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
 pub(super) struct Layer {
     pub(super) tree: Value,
     pub(super) texts: Vec<Text>,
+    /// The name of the file, and what it holds. Kept for whoever is told on which line a key stands, since a pipe is read once.
+    pub(super) file: Option<(String, String)>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct Text {
 
 impl Layer {
     fn new() -> Self {
-        Self { tree: Value::from(Map::<String, Value>::new()), texts: Vec::new(), problems: Vec::new() }
+        Self { tree: Value::from(Map::<String, Value>::new()), texts: Vec::new(), file: None, problems: Vec::new() }
     }
 
     fn refuse(&mut self, place: &str, text: impl Into<String>) {
@@ -99,6 +101,7 @@ pub(super) fn file(path: &FilePath, keys: &Keys) -> Layer {
         }
         Err(error) => layer.refuse(&place, syntax(&error)),
     }
+    layer.file = Some((place, text));
     layer
 }
 

@@ -79,14 +79,13 @@ pub use error::ConfigError;
 pub use ranges::{between, within};
 pub use sources::Sources;
 
-use ::config::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use error::Problem;
 use keys::Keys;
-use settle::Settler;
+use settle::{Settled, Settler};
 
 /// Loads `T` from all layers of `sources`.
 ///
@@ -137,7 +136,7 @@ pub fn load_checked<T>(
 where
     T: Default + Serialize + DeserializeOwned,
 {
-    settle(sources, taught, check).map(|(value, _)| value)
+    settle(sources, taught, check).map(|settled| settled.config)
 }
 
 /// As [`load_checked`], with each value and who said it, to be shown to people: no secret is in it. What sounds like one (a text
@@ -156,17 +155,17 @@ pub fn load_effective<T>(
 where
     T: Default + Serialize + DeserializeOwned,
 {
-    let (value, tree) = settle(sources, taught, check)?;
-    Effective::new(value, &tree, sources, plain)
+    let settled = settle(sources, taught, check)?;
+    Effective::new(settled, sources, plain)
         .map_err(|error| Problem::new(None, format!("the values cannot be written: {error}")).into())
 }
 
-/// The configuration, and the tree it was read from.
+/// The configuration, and what it was read from.
 fn settle<T>(
     sources: &Sources,
     taught: &[(&str, Json)],
     check: impl FnOnce(&T) -> Vec<ConfigError>,
-) -> Result<(T, Value), ConfigError>
+) -> Result<Settled<T>, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
@@ -181,9 +180,9 @@ where
     settler.lay::<T>(layers::environment(&sources.prefix, &sources.variables, &keys));
     settler.lay::<T>(layers::flags(&sources.flags, &keys));
     settler.refuse(sources.unreadable.iter().cloned());
-    let (value, tree) = settler.finish::<T>()?;
+    let settled = settler.finish::<T>()?;
 
-    let errors = check(&value).into_iter().map(|error| error.placed_by(&tree));
+    let errors = check(&settled.config).into_iter().map(|error| error.placed_by(&settled.tree));
     ConfigError::all(errors)?;
-    Ok((value, tree))
+    Ok(settled)
 }

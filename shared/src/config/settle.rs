@@ -26,13 +26,25 @@ pub(super) struct Settler<'k> {
     texts: Vec<Text>,
     /// Keys that were taken away because of what they held; they are not missing.
     removed: Vec<Path>,
+    /// As in [`Settled`].
+    files: Vec<(String, String)>,
     problems: Vec<Problem>,
+}
+
+/// A configuration without a problem, and what it came from.
+pub(super) struct Settled<T> {
+    pub(super) config: T,
+    /// All layers, merged.
+    pub(super) tree: Value,
+    /// The names of the files, and what each held.
+    pub(super) files: Vec<(String, String)>,
 }
 
 impl<'k> Settler<'k> {
     pub(super) fn new(keys: &'k Keys, defaults: &Json) -> Self {
         let tree = text::plain_value(defaults);
-        Self { keys, good: tree.clone(), tree, texts: Vec::new(), removed: Vec::new(), problems: Vec::new() }
+        let (texts, removed, files, problems) = Default::default();
+        Self { keys, good: tree.clone(), tree, texts, removed, files, problems }
     }
 
     pub(super) fn refuse(&mut self, problems: impl IntoIterator<Item = Problem>) {
@@ -42,6 +54,7 @@ impl<'k> Settler<'k> {
     /// Lays one more layer on top.
     pub(super) fn lay<T: DeserializeOwned>(&mut self, layer: Layer) {
         self.problems.extend(layer.problems);
+        self.files.extend(layer.file);
         match merged(&self.tree, &layer.tree) {
             Ok(tree) => self.tree = tree,
             Err(error) => self.problems.push(Problem::new(None, error.to_string())),
@@ -51,13 +64,13 @@ impl<'k> Settler<'k> {
         self.settle::<T>(false);
     }
 
-    /// The configuration, and the tree it was read from.
-    pub(super) fn finish<T: DeserializeOwned>(mut self) -> Result<(T, Value), ConfigError> {
-        let value = self.settle::<T>(true);
+    /// The configuration, and what it was read from.
+    pub(super) fn finish<T: DeserializeOwned>(mut self) -> Result<Settled<T>, ConfigError> {
+        let config = self.settle::<T>(true);
         ConfigError::of(self.problems)?;
         // Without problems the type accepted the tree.
-        let value = value.ok_or_else(|| Problem::new(None, "the configuration cannot be read"))?;
-        Ok((value, self.tree))
+        let config = config.ok_or_else(|| Problem::new(None, "the configuration cannot be read"))?;
+        Ok(Settled { config, tree: self.tree, files: self.files })
     }
 
     /// `last`: nothing can come any more to supply a key that is missing; until then an example stands in for it.

@@ -68,7 +68,8 @@ impl Client {
     /// [`ClientError`].
     pub fn new(settings: &Settings) -> Result<Self, ClientError> {
         let url = settings.url.as_deref().ok_or(ClientError::NoUrl)?;
-        check_url(url).map_err(ClientError::Url)?;
+        let beside = settings.password.as_deref();
+        check_url(url, beside).map_err(ClientError::Url)?;
         let mut info = url.into_connection_info().map_err(|error| ClientError::Url(describe(&error)))?;
         if let Some(password) = &settings.password {
             let redis = info.redis_settings().clone().set_password(password);
@@ -76,7 +77,7 @@ impl Client {
         }
         let info = info.set_tcp_settings(tcp_settings());
         let inner = open(info, settings)?;
-        Ok(Self { inner, address: without_password(url).into(), settings: Arc::new(settings.clone()) })
+        Ok(Self { inner, address: without_password(url, beside).into(), settings: Arc::new(settings.clone()) })
     }
 
     /// The URL without its password, for people.
@@ -159,8 +160,8 @@ pub(super) fn is_tls(url: &str) -> bool {
     url.starts_with("rediss://") || url.starts_with("valkeys://")
 }
 
-/// Whether `url` can be used; the error holds nothing of it.
-pub(super) fn check_url(url: &str) -> Result<(), String> {
+/// Whether `url` can be used, with the password `beside` it where there is one; the error holds nothing of it.
+pub(super) fn check_url(url: &str, beside: Option<&str>) -> Result<(), String> {
     const SHAPE: &str = "a Redis URL is redis://[user[:password]@]host[:port], with rediss:// for TLS";
     let schemes = ["redis://", "rediss://", "valkey://", "valkeys://"];
     if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -176,6 +177,12 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
         return Err("a Redis URL has no query here: the protocol is chosen for each connection".to_owned());
     }
     let info = url.into_connection_info().map_err(|error| format!("{}; {SHAPE}", describe(&error)))?;
+    // A user goes nowhere without a password, and redis-cli takes the same text for a password, so it may be one.
+    if is_user_alone(&info, beside) {
+        return Err("a user has no password here: a password is written redis://:PASSWORD@host, and that of a user \
+                    redis://USER:PASSWORD@host, or it goes into redis.password"
+            .to_owned());
+    }
     match info.redis_settings().db() {
         0 => Ok(()),
         db => Err(format!(
@@ -185,14 +192,20 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
-/// `url` with `***` for a password, the port always there; `redis` where it cannot be read, since then nobody knows what
-/// of it is secret.
-pub(super) fn without_password(url: &str) -> String {
+fn is_user_alone(info: &ConnectionInfo, beside: Option<&str>) -> bool {
+    let redis = info.redis_settings();
+    redis.username().is_some() && redis.password().is_none() && beside.is_none_or(str::is_empty)
+}
+
+/// `url` with `***` for a password, or for a user who has none here nor `beside` it and so may be one, the port always there;
+/// `redis` where it cannot be read, since then nobody knows what of it is secret.
+pub(super) fn without_password(url: &str, beside: Option<&str>) -> String {
     let Ok(info) = url.into_connection_info() else { return "redis".to_owned() };
     let scheme = if is_tls(url) { "rediss" } else { "redis" };
     let redis = info.redis_settings();
     let user = match (redis.username(), redis.password()) {
         (Some(user), Some(_)) => format!("{user}:***@"),
+        (Some(_), None) if is_user_alone(&info, beside) => "***@".to_owned(),
         (Some(user), None) => format!("{user}@"),
         (None, Some(_)) => ":***@".to_owned(),
         (None, None) => String::new(),
@@ -273,7 +286,30 @@ mod tests {
             ("redis://[::1]:7", "redis://[::1]:7"),
             ("redis://me:hunter2@", "redis"),
         ] {
-            assert_eq!(without_password(url), shown, "{url}");
+            assert_eq!(without_password(url, None), shown, "{url}");
+        }
+        for (beside, shown) in
+            [(Some("x"), "redis://me@h:6379"), (Some(""), "redis://***@h:6379"), (None, "redis://***@h:6379")]
+        {
+            assert_eq!(without_password("redis://me@h", beside), shown, "{beside:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_without_a_password_may_be_a_password() {
+        for url in ["redis://hunter2@h", "rediss://hunter2:@h:1", "valkey://hunter2@h"] {
+            for beside in [None, Some("")] {
+                let error = check_url(url, beside).unwrap_err();
+                assert!(error.contains("a password is written redis://:PASSWORD@host"), "{url}: {error}");
+                assert!(!error.contains("hunter2"), "{error}");
+            }
+            assert_eq!(check_url(url, Some("x")), Ok(()), "{url}");
+            let settings = Settings::new(url);
+            assert!(!Client::new(&settings).unwrap_err().to_string().contains("hunter2"));
+            assert!(!format!("{settings:?}").contains("hunter2"));
+        }
+        for url in ["redis://:hunter2@h", "redis://me:hunter2@h", "redis://h"] {
+            assert_eq!(check_url(url, None), Ok(()), "{url}");
         }
     }
 
@@ -290,10 +326,10 @@ mod tests {
             "redis://h?protocol=resp2",
             "redis://h/1",
         ] {
-            let error = check_url(url).unwrap_err();
+            let error = check_url(url, None).unwrap_err();
             assert!(error.contains("a Redis URL "), "{url}: {error}");
         }
-        let secret = check_url("redis://me:hunter2@h:99999").unwrap_err();
+        let secret = check_url("redis://me:hunter2@h:99999", None).unwrap_err();
         assert!(!secret.contains("hunter2"), "{secret}");
     }
 

@@ -1,15 +1,18 @@
-//! Whether a server will do, for people who ask before a start: its version, the functions, what the user may do, and settings
-//! that lose events. Changes nothing there.
+//! Whether a server will do, for people who ask before a start: its version, the functions, what the user may do, what the server
+//! takes from nobody at the moment, and settings that lose events. Changes nothing there.
 //!
-//! What the user may do is asked by a transaction that is never carried out: Redis refuses a command that is not permitted when
-//! it is queued, and forgets all of them when the connection is closed.
+//! All that is asked by a transaction that is never carried out: Redis refuses a command that is not permitted, or that it would
+//! not take as it stands, when it is queued, and forgets all of them when the connection is closed.
+
+mod refusals;
 
 use std::fmt::{self, Display};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult};
 
-use super::client::{Client, describe, first_error, is_not_permitted};
+use self::refusals::{Refusal, Refusals, refused};
+use super::client::{Client, is_not_permitted};
 use super::functions::{Functions, TEXT, is_unknown_command, library_version, our_version, script};
 use super::start::{Patience, StartError, check, check_push, classify};
 use crate::keys::Keys;
@@ -110,9 +113,11 @@ pub async fn look(
     }
     let library = library(&mut connection).await.map_err(failed)?;
     let functions = Functions::unseen(library != Library::NotHad);
-    let may_load = refused(client, &loading(keys, &library)).await.map_err(failed)?.is_empty();
-    findings.push(library.finding(may_load));
-    findings.extend(permissions(client, needs(&functions)).await.map_err(failed)?);
+    let load = refused(client, &loading(keys, library)).await.map_err(failed)?;
+    let stops = load.by_state.first().filter(|_| library.is_due() && load.of_user.is_empty());
+    findings.push(stops.map_or_else(|| library.finding(load.of_user.is_empty()), |stops| library.kept_out(stops)));
+    let told = stops.map(|stops| stops.code.as_str());
+    findings.extend(permissions(client, needs(&functions), told).await.map_err(failed)?);
     findings.push(eviction(&mut connection).await.map_err(failed)?);
     if hears {
         findings.push(output_buffer(&mut connection).await);
@@ -148,12 +153,15 @@ async fn library(connection: &mut MultiplexedConnection) -> Result<Library, Redi
     }
 }
 
-/// What a start does where the functions are absent or older.
-fn loading(keys: &Keys, library: &Library) -> Vec<Cmd> {
-    if *library == Library::NotHad {
+/// What a start does to have the functions there.
+fn loading(keys: &Keys, library: Library) -> Vec<Cmd> {
+    if library == Library::NotHad {
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(script());
         return vec![load];
+    }
+    if !library.is_due() {
+        return Vec::new();
     }
     let mut load = redis::cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(TEXT);
@@ -161,6 +169,21 @@ fn loading(keys: &Keys, library: &Library) -> Vec<Cmd> {
 }
 
 impl Library {
+    /// Whether a start loads it by a transaction that writes, and ends where the server takes none. A script is none of the data:
+    /// whatever the state of the server, it is taken.
+    fn is_due(self) -> bool {
+        self == Self::Absent || matches!(self, Self::Version(theirs) if theirs < our_version())
+    }
+
+    /// Of one that is due, and that the server would take from nobody.
+    fn kept_out(self, refusal: &Refusal) -> Finding {
+        let there = match self {
+            Self::Version(theirs) => format!("version {theirs}"),
+            _ => "none yet".to_owned(),
+        };
+        Finding::Unfit(format!("functions: {there}, and a start cannot load version {}: {refusal}", our_version()))
+    }
+
     fn finding(self, may_load: bool) -> Finding {
         let ours = our_version();
         let load = "an administrator has to: redis-cli -x FUNCTION LOAD REPLACE < shared/src/redis/sse.lua";
@@ -191,16 +214,22 @@ impl Library {
     }
 }
 
-async fn permissions(client: &Client, needs: Vec<Need>) -> Result<Vec<Finding>, RedisError> {
+/// What the user may not do, and what nobody may at the moment; `told`: the code of what was said of that already.
+async fn permissions(client: &Client, needs: Vec<Need>, told: Option<&str>) -> Result<Vec<Finding>, RedisError> {
     let mut findings = Vec::new();
+    let mut states: Vec<Refusal> = Vec::new();
     let mut asked = 0;
     for Need { purpose, without, commands } in needs {
         asked += commands.len();
-        let refused = refused(client, &commands).await?;
-        if refused.is_empty() {
+        let Refusals { of_user, by_state } = refused(client, &commands).await?;
+        for refusal in by_state {
+            let is_new = told != Some(&refusal.code) && states.iter().all(|state| state.code != refusal.code);
+            states.extend(is_new.then_some(refusal));
+        }
+        if of_user.is_empty() {
             continue;
         }
-        let refused = refused.join("; ");
+        let refused = of_user.join("; ");
         findings.push(match without {
             Some(without) => Finding::Warning(format!("{purpose}: {refused}: {without}")),
             None => Finding::Unfit(format!("{purpose}: {refused}")),
@@ -209,34 +238,8 @@ async fn permissions(client: &Client, needs: Vec<Need>) -> Result<Vec<Finding>, 
     if findings.is_empty() {
         findings.push(Finding::Fine(format!("permissions: all of {asked} commands")));
     }
+    findings.extend(states.into_iter().map(Refusal::finding));
     Ok(findings)
-}
-
-/// Of `commands` those that the server would not take, each as `GET sse.clock (NOPERM ...)`. On a connection of its own, whose
-/// end is that of the transaction.
-async fn refused(client: &Client, commands: &[Cmd]) -> Result<Vec<String>, RedisError> {
-    let mut connection = client.connect().await?;
-    // By itself: without it the others would be carried out.
-    command("MULTI").exec_async(&mut connection).await?;
-    let mut pipe = redis::pipe();
-    commands.iter().for_each(|command| _ = pipe.add_command(command.clone()));
-    let answers: Vec<RedisResult<Value>> = pipe.ignore_errors().query_async(&mut connection).await?;
-    let refused = answers.into_iter().zip(commands).filter_map(|(answer, command)| {
-        let error = first_error(&answer.err()?);
-        // Such as a server that is out of memory: it says nothing about the user.
-        let is_about_us = is_not_permitted(&error) || is_unknown_command(&error);
-        is_about_us.then(|| format!("{} ({})", shown(command), describe(&error)))
-    });
-    Ok(refused.collect())
-}
-
-/// The first words of a command, as far as they name something.
-fn shown(command: &Cmd) -> String {
-    let words = command.args_iter().filter_map(|arg| match arg {
-        redis::Arg::Simple(bytes) => std::str::from_utf8(bytes).ok().filter(|word| word.len() < 100),
-        _ => None,
-    });
-    words.take(4).collect::<Vec<_>>().join(" ")
 }
 
 async fn eviction(connection: &mut MultiplexedConnection) -> Result<Finding, RedisError> {
@@ -301,16 +304,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_start_loads() {
+        let ours = our_version();
+        for (library, due) in [
+            (Library::Absent, true),
+            (Library::Version(ours - 1), true),
+            (Library::Version(ours), false),
+            (Library::Version(ours + 1), false),
+            (Library::Unseen, false),
+            (Library::NotHad, false),
+        ] {
+            assert_eq!(library.is_due(), due, "{library:?}");
+            let commands = loading(&Keys::default(), library).len();
+            assert_eq!(commands, if due { 2 } else { usize::from(library == Library::NotHad) }, "{library:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_loaded() {
+        let (code, command, said) = ("OOM".to_owned(), "SET a x".to_owned(), "OOM why".to_owned());
+        let older = Library::Version(1).kept_out(&Refusal { code, command, said });
+        let ours = our_version();
+        assert_eq!(
+            older.to_string(),
+            format!("error     functions: version 1, and a start cannot load version {ours}: SET a x (OOM why)")
+        );
+    }
+
+    #[test]
     fn the_limit_of_subscribers() {
         let limits = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
         assert_eq!(pubsub(limits), Some([33_554_432, 8_388_608, 60]));
         assert_eq!(pubsub("normal 0 0 0"), None);
-    }
-
-    #[test]
-    fn commands_are_shown_by_their_first_words() {
-        assert_eq!(shown(&command("SET sse.functions 0 EX 60")), "SET sse.functions 0 EX");
-        let load = loading(&Keys::default(), &Library::Absent);
-        assert_eq!(shown(&load[0]), "FUNCTION LOAD REPLACE");
     }
 }

@@ -78,7 +78,7 @@ impl Settings {
     /// The URL without its password, for people; `None` where none is set.
     #[must_use]
     pub fn address(&self) -> Option<String> {
-        self.url.as_deref().map(client::without_password)
+        self.url.as_deref().map(|url| client::without_password(url, self.password.as_deref()))
     }
 
     /// The URL without user and password: where, and not as whom.
@@ -107,7 +107,7 @@ impl Settings {
                 errors.push(ConfigError::invalid(&format!("redis.{key}"), reason));
             }
         };
-        check("url", self.url.as_deref().map_or(Ok(()), client::check_url));
+        check("url", self.url.as_deref().map_or(Ok(()), |url| client::check_url(url, self.password.as_deref())));
         check("prefix", self.keys().map(drop).map_err(|error| error.to_string()));
         check("ca_file", self.check_ca_file());
         check("password", self.check_password());
@@ -189,6 +189,12 @@ mod tests {
         let expected = "invalid value for \"redis.ca_file\": /nowhere/ca.pem: No such file or directory (os error 2)";
         assert_eq!(errors, [expected]);
         assert_eq!(Settings { url: None, ..missing }.check_files(), []);
+        let alone = Settings::new("redis://hunter2@h");
+        let errors: Vec<_> = alone.check().iter().map(ToString::to_string).collect();
+        let expected = "invalid value for \"redis.url\": a user has no password here: a password is written redis://:PASSWORD@host, \
+                        and that of a user redis://USER:PASSWORD@host, or it goes into redis.password";
+        assert_eq!(errors, [expected]);
+        assert_eq!(Settings { password: Some("x".into()), ..Settings::new("redis://me@h") }.check(), []);
         let password = Settings { password: Some("x".into()), ..Settings::default() };
         assert_eq!(password.check().len(), 1);
     }
