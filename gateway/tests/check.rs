@@ -13,6 +13,11 @@ async fn check(builder: Builder) -> Exit {
     builder.args(&["check"]).fail().await
 }
 
+/// The same, and what Redis says.
+async fn check_redis(builder: Builder) -> Exit {
+    builder.args(&["check", "--connect"]).fail().await
+}
+
 fn assert_fine(exit: &Exit) {
     assert_eq!((exit.status.code(), &*exit.errors), (Some(0), ""), "{exit:?}");
     assert!(exit.output.starts_with("sse-gateway: the configuration is sound\n"), "{exit:?}");
@@ -64,7 +69,8 @@ async fn every_problem_of_settings_and_files_at_once() {
          operator_key_file = '/nowhere/key'\n[tls]\ncertificate = '{key}'\nkey = '{certificate}'\n\
          [redis]\nurl = \"rediss://h\"\nca_file = '{short}'"
     );
-    let exit = check(Gateway::builder().config(&config).env("SSE_GATEWAY__KEEP_ALIVE", "2h")).await;
+    let exit =
+        check(Gateway::builder().config(&config).log_piped_as_configured().env("SSE_GATEWAY__KEEP_ALIVE", "2h")).await;
     let file = |key: &str, why: &str| format!("sse-gateway: config/gateway.toml: invalid value for \"{key}\": {why}");
     assert_wrong(
         &exit,
@@ -100,7 +106,7 @@ async fn every_problem_of_settings_and_files_at_once() {
 #[tokio::test]
 async fn redis_is_looked_at_and_left_as_it_is() {
     let server = RedisServer::start().await;
-    let exit = check(Gateway::on(&server).args(&["--connect"])).await;
+    let exit = check_redis(Gateway::on(&server)).await;
     assert_fine(&exit);
     let version = server.cli(&["INFO", "server"]).await;
     let version = version.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap();
@@ -131,7 +137,7 @@ async fn redis_is_looked_at_and_left_as_it_is() {
 async fn a_server_that_evicts_and_one_with_room() {
     let evicting = RedisServer::builder().config("maxmemory 100mb").config("maxmemory-policy allkeys-lru");
     let evicting = evicting.config("client-output-buffer-limit pubsub 256mb 64mb 60").start().await;
-    let exit = check(Gateway::on(&evicting).args(&["--connect"])).await;
+    let exit = check_redis(Gateway::on(&evicting)).await;
     assert_fine(&exit);
     assert!(
         exit.output.contains("\n  warning   memory: beyond maxmemory (104857600 bytes) it evicts (allkeys-lru)"),
@@ -139,22 +145,22 @@ async fn a_server_that_evicts_and_one_with_room() {
     );
     assert!(exit.output.contains("\n  fine      output buffer of subscribers: 268435456 67108864 60"), "{exit:?}");
     evicting.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    let exit = check(Gateway::on(&evicting).args(&["--connect"])).await;
+    let exit = check_redis(Gateway::on(&evicting)).await;
     assert!(exit.output.contains("\n  fine      memory: noeviction"), "{exit:?}");
 }
 
 #[tokio::test]
 async fn a_redis_that_will_not_do() {
-    let exit = check(Gateway::builder().args(&["--connect"])).await;
+    let exit = check_redis(Gateway::builder()).await;
     let expected = "sse-gateway: invalid value for \"redis.url\": it is not set, so there is no Redis to connect to";
     assert_wrong(&exit, &[expected.to_owned()]);
 
     let mut server = RedisServer::builder().config("requirepass hunter2").start().await;
-    let refused = check(Gateway::on(&server).args(&["--connect"])).await;
+    let refused = check_redis(Gateway::on(&server)).await;
     assert_eq!((refused.status.code(), &*refused.output), (Some(1), ""), "{refused:?}");
     assert!(refused.errors.contains(" refuses: "), "{refused:?}");
     server.kill().await;
-    let away = check(Gateway::on(&server).args(&["--connect", "--wait-for-redis", "300ms"])).await;
+    let away = check_redis(Gateway::on(&server).args(&["--wait-for-redis", "300ms"])).await;
     assert_eq!((away.status.code(), &*away.output), (Some(1), ""), "{away:?}");
     assert!(away.errors.contains("cannot reach Redis at redis://127.0.0.1:"), "{away:?}");
 }

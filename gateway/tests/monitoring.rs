@@ -156,3 +156,33 @@ async fn every_query_of_dashboard_and_alerts_has_what_it_names() {
     }
     assert!(!prometheus.log().contains("level=error"), "{}", prometheus.log());
 }
+
+/// As it is shipped: scraped every 5 s.
+#[tokio::test]
+async fn a_node_that_is_killed_is_told_within_15_seconds_and_that_it_is_back_too() {
+    const TOLD_WITHIN: Duration = Duration::from_secs(15);
+    let redis = RedisServer::start().await;
+    let (one, mut two) = (Gateway::on(&redis).start().await, Gateway::on(&redis).start().await);
+    let publisher = Publisher::start(&redis).await;
+    let config = configuration([&one.admin, &two.admin], &publisher.admin).replace("interval: 1s", "interval: 5s");
+    let prometheus = Prometheus::start(&config, &folder("prometheus")).await;
+    let client = Client::builder().no_proxy().build().unwrap();
+    let scraped = async || (ask(&client, &prometheus, "up == 1").await.len() == 3).then_some(());
+    eventually_within(SCRAPED_WITHIN, "all three are scraped", scraped).await;
+    let firing = async || {
+        let alerts = ask(&client, &prometheus, "ALERTS{alertstate=\"firing\"}").await;
+        let told = alerts.iter().map(|alert| {
+            let label = |name: &str| alert["metric"][name].as_str().unwrap().to_owned();
+            (label("alertname"), label("instance"))
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(firing().await, []);
+    let address = two.admin.clone();
+    two.signal("KILL").await;
+    two.exit().await;
+    let down = [("SseGatewayDown".to_owned(), address.clone())];
+    eventually_within(TOLD_WITHIN, "it is down", async || (firing().await == down).then_some(())).await;
+    let _again = Gateway::on(&redis).env("SSE_GATEWAY__ADMIN_LISTEN", &address).start().await;
+    eventually_within(TOLD_WITHIN, "it is back", async || firing().await.is_empty().then_some(())).await;
+}

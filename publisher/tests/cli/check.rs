@@ -29,7 +29,8 @@ async fn what_serve_would_read() {
     let none = program(&["check"]).env("SSE_PUBLISHER__REDIS__URL", "").run().await;
     none.assert_fails(
         2,
-        &["sse-publisher: SSE_PUBLISHER__REDIS__URL: invalid value for \"redis.url\": it is not set, and nothing can be published"],
+        &["sse-publisher: SSE_PUBLISHER__REDIS__URL: invalid value for \"redis.url\": a Redis URL is redis://[user[:password]@]host[:port], \
+          with rediss:// for TLS"],
     );
 }
 

@@ -22,14 +22,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 pub use self::client::{ClientAddress, ForwardedHeader, PeerAddress, Proxies};
 pub use self::peer::{Answering, Peer, RequestBody};
 pub use self::socket::TimedStream;
 pub use self::tls::{ClientStream, HANDSHAKE_TIMEOUT, Tls, TlsError, TlsSettings};
 
-/// TCP keep-alive probes find a peer that is gone while a request is under way and nothing is written.
+/// Where the system has no user timeout, TCP keep-alive probes find a peer that is gone while nothing is written.
+#[cfg(not(target_os = "linux"))]
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes of a socket that the system holds beyond what the network has room for: two of an event stream's largest writes.
 /// Without it a reader that reads nothing is given megabytes of the system's memory, which are of no use to it and cost all
@@ -77,19 +78,26 @@ fn beside(reserved: u64, files: u64) -> u64 {
 /// What is written leaves at once, and a peer that is gone is noticed. On Linux after `write_timeout`; there, too, a socket is
 /// full when 128 KiB wait for a peer that does not read.
 ///
+/// On Linux there are no TCP keep-alive probes: with a user timeout, a connection that has been silent for longer than that is
+/// given up as soon as one probe, or its answer, is lost, as on a phone, or where very many are due at once. What is written is
+/// repeated until the timeout; every server here writes, or has a deadline.
+///
 /// # Errors
 /// Those of the system.
 pub fn set_options(socket: &impl AsFd, write_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4))?;
     #[cfg(target_os = "linux")]
     {
         socket.set_tcp_user_timeout(Some(write_timeout))?;
         socket.set_tcp_notsent_lowat(UNSENT)?;
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = write_timeout;
+    {
+        let _ = write_timeout;
+        let probes = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 4);
+        socket.set_tcp_keepalive(&probes)?;
+    }
     Ok(())
 }
 
@@ -105,6 +113,16 @@ pub fn is_about_one_peer(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Together they end a silent connection at the first probe that is lost.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_probes_beside_a_user_timeout() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        set_options(&socket, Duration::from_secs(30)).unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+        assert!(!socket.keepalive().unwrap());
+    }
 
     #[test]
     fn a_port_that_is_taken_is_said_to_be() {

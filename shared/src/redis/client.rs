@@ -19,8 +19,10 @@ use socket2::TcpKeepalive;
 
 use super::settings::Settings;
 
-/// A link that is silent for so long is asked by the kernel whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A link that is silent for so long is asked by the kernel whether it is still there, and again every [`PROBES_EVERY`]. Well below
+/// the user timeout: beyond that, the first probe that is lost would be the end of it.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+const PROBES_EVERY: Duration = Duration::from_secs(2);
 /// Sent and not acknowledged for so long: the kernel gives the link up (Linux).
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands that may wait to be written on one connection; more wait in their callers.
@@ -145,7 +147,7 @@ fn open(info: ConnectionInfo, settings: &Settings) -> Result<redis::Client, Clie
 }
 
 fn tcp_settings() -> TcpSettings {
-    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 3);
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(PROBES_EVERY);
     let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keep_alive);
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(USER_TIMEOUT);

@@ -37,6 +37,8 @@ pub(crate) async fn redis() -> RedisServer {
 pub(crate) struct Server {
     /// Public port, on 127.0.0.1.
     pub(crate) port: u16,
+    /// Operator port, of a gateway.
+    admin: u16,
     child: Child,
     log: PathBuf,
 }
@@ -101,7 +103,7 @@ impl Server {
         let child = command.stderr(file).kill_on_drop(true).spawn();
         let child = child.map_err(|error| format!("{program} cannot be started: {error}"))?;
         let [port, admin] = ports;
-        let mut server = Self { port, child, log };
+        let mut server = Self { port, admin, child, log };
         let (asked, path) = if subject.must_keep_all() { (admin, "/readyz") } else { (port, "/") };
         let ready = async {
             while !answers(asked, path).await {
@@ -125,6 +127,20 @@ impl Server {
     /// It has ended.
     pub(crate) fn pid(&self) -> Result<u32, String> {
         self.child.id().ok_or_else(|| "a server was killed already".to_owned())
+    }
+
+    /// What a gateway's `/metrics` says; `None` where it does not answer.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        let ask = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).await?;
+            let request =
+                format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", self.admin);
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        timeout(ANSWERS_WITHIN, ask).await.ok()?.ok()
     }
 
     /// SIGKILL, and waits for the end.

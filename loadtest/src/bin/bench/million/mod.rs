@@ -1,6 +1,7 @@
 //! As many connections as the machine holds, each on a channel of its own, over as many nodes as their open files need; and an
 //! event for each of them. It measures what a connection costs all who take part, the kernel included.
 
+mod counted;
 mod limits;
 mod said;
 
@@ -75,7 +76,12 @@ pub(crate) async fn run(args: &Million) -> Result<bool, String> {
         return Err(ended);
     }
     let report = report?;
-    let text = said::text(&report, nodes, started)?;
+    let mut text = said::text(&report, nodes, started)?;
+    if !report.wrong().is_empty() {
+        for line in counted::counted(&servers).await {
+            text += &format!("nodes: {line}\n");
+        }
+    }
     // Nobody there to read it: the code still tells.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(report.wrong().is_empty())
