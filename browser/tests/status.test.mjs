@@ -5,6 +5,7 @@ import { publish, status } from '../harness/api.mjs';
 import { LOOKS, readable } from '../harness/looks.mjs';
 import { text } from '../harness/pages.mjs';
 import { BIN_DIR, Process, freePorts } from '../harness/processes.mjs';
+import { site } from '../harness/proxy.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { cluster, folder, gateway, logs } from '../harness/servers.mjs';
 import { eventually } from '../harness/wait.mjs';
@@ -56,7 +57,7 @@ scenario('status: two nodes with streams, readable in light and dark, from a nar
     return seen.every(({ state, connections }) => state === 'serving' && Number(connections) > 10);
   });
   assert.equal(await text(page, '#state'), 'serving');
-  assert.match(await text(page, '#about'), /^version \S+, up for .+, on Redis at redis:\/\/127\.0\.0\.1:\d+$/);
+  assert.match(await text(page, '#about'), /^version \S+, up for \d.*, on Redis at redis:\/\/127\.0\.0\.1:\d+$/);
   assert.equal(await text(page, '#broker'), 'connected');
 
   let going = true;
@@ -153,6 +154,19 @@ scenario('status: a browser that is asked for the operator key has the stream to
   const page = await desk.open(url, await desk.context({ httpCredentials: { username: 'operator', password: key } }));
   await live(page);
   assert.equal(await text(page, '#state'), 'serving');
+});
+
+// By a name of its own for each few, a page could hold every place of those who watch.
+scenario('status: a page of another site has nothing of it but a link to it', async desk => {
+  const { admin } = await gateway();
+  const page = await desk.open((desk.keep(await site())).url);
+  const asked = `http://a.localhost:${new URL(admin).port}/status`;
+  const answer = page.waitForResponse(asked);
+  await page.evaluate(url => { fetch(url, { mode: 'no-cors' }).catch(() => {}); }, asked);
+  assert.equal((await answer).status(), 403);
+  await page.evaluate(url => { location.href = url; }, admin);
+  await live(page);
+  assert.match(await text(page, '#about'), /^version \S+, up for \d/);
 });
 
 scenario('status: without JavaScript it says what is missing', async desk => {

@@ -1,4 +1,4 @@
-//! The status page on the operator port: who may see it, and that its stream tells the truth while a node is busy, stops or has lost Redis.
+//! The status page on the operator port, and that its stream tells the truth while a node is busy, stops or has lost Redis.
 
 use std::time::Duration;
 
@@ -8,10 +8,8 @@ use testkit::{RedisServer, eventually, eventually_within, free_ports, soon};
 
 use crate::support::{Gateway, Raw, Stream};
 
-const SECRET: &str = "a secret of the tests, long enough for HS256";
-const OPERATOR: &str = "an operator's key of the tests, long enough";
-/// As the product has it.
-const MAX_WATCHERS: usize = 32;
+mod access;
+mod watchers;
 
 fn get(gateway: &Gateway, path: &str) -> RequestBuilder {
     gateway.client.get(format!("http://{}{path}", gateway.admin))
@@ -21,6 +19,11 @@ async fn watch(gateway: &Gateway) -> Stream {
     let stream = Stream::open(get(gateway, "/status")).await;
     assert_eq!((stream.status, &stream.headers["content-type"]), (200, &"text/event-stream".parse().unwrap()));
     stream
+}
+
+/// As [`watch`] does, by a name that loopback has.
+async fn ask_by_hand(gateway: &Gateway, raw: &mut Raw) {
+    raw.send(format!("GET /status HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.admin)).await;
 }
 
 /// The next text.
@@ -132,74 +135,6 @@ async fn a_node_alone_tells_what_it_has() {
 }
 
 #[tokio::test]
-async fn on_loopback_whoever_is_there_and_nobody_by_another_name() {
-    let gateway = Gateway::start().await;
-    for host in [&*gateway.admin, "localhost:9090", "[::1]"] {
-        let response = get(&gateway, "/").header("host", host).send().await.unwrap();
-        assert_eq!(response.status(), 200, "{host}");
-    }
-    // A page of elsewhere whose name leads here.
-    for path in ["/", "/status", "/status.js"] {
-        let response = get(&gateway, path).header("host", "rebound.example:9090").send().await.unwrap();
-        assert_eq!(response.status(), 403, "{path}");
-        let problem: Value = response.json().await.unwrap();
-        assert_eq!(problem["type"], "urn:problem:sse:no-operator-key");
-    }
-    for path in ["/livez", "/readyz", "/metrics"] {
-        let response = get(&gateway, path).header("host", "rebound.example:9090").send().await.unwrap();
-        assert_eq!(response.status(), 200, "{path}");
-    }
-}
-
-#[tokio::test]
-async fn beyond_loopback_the_operator_key_is_asked_for() {
-    let config = format!("[auth]\nsecret = \"{SECRET}\"\noperator_key = \"{OPERATOR}\"");
-    let gateway = Gateway::builder().config(&config).args(&["--admin-listen", "0.0.0.0:0"]).start().await;
-    let port = gateway.admin.rsplit_once(':').unwrap().1.to_owned();
-    let ask = |path: &str| gateway.client.get(format!("http://127.0.0.1:{port}{path}"));
-    for path in ["/livez", "/readyz", "/metrics"] {
-        assert_eq!(ask(path).send().await.unwrap().status(), 200, "{path}");
-    }
-    let token = testkit::TokenKey::hs256(SECRET.as_bytes()).token(None, r#"{"sub":"42","exp":9999999999}"#);
-    for path in ["/", "/status", "/status.css"] {
-        for refused in [
-            ask(path),
-            ask(path).bearer_auth("another key that is long enough for one"),
-            ask(path).bearer_auth(&token),
-            ask(path).basic_auth(OPERATOR, Some("operator")),
-            ask(path).header("authorization", "Basic ***"),
-            ask(path).header("authorization", "Basic"),
-        ] {
-            let refused = refused.send().await.unwrap();
-            assert_eq!(refused.status(), 401, "{path}");
-            let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
-            assert_eq!(challenge, "Basic realm=\"sse-gateway operator port\", charset=\"UTF-8\"");
-            assert_eq!(refused.headers()["content-type"], "application/problem+json");
-            assert_eq!(refused.json::<Value>().await.unwrap()["type"], "urn:problem:sse:unauthorized");
-        }
-        for taken in [ask(path).bearer_auth(OPERATOR), ask(path).basic_auth("anybody", Some(OPERATOR))] {
-            assert_eq!(taken.send().await.unwrap().status(), 200, "{path}");
-        }
-    }
-    let mut stream = Stream::open(ask("/status").basic_auth("", Some(OPERATOR))).await;
-    assert_eq!(next(&mut stream).await["state"], "ready");
-}
-
-#[tokio::test]
-async fn beyond_loopback_without_a_key_it_says_what_to_set() {
-    let gateway = Gateway::builder().args(&["--admin-listen", "0.0.0.0:0"]).start().await;
-    assert_eq!(gateway.admin("/metrics").await.status(), 200);
-    for path in ["/", "/status"] {
-        let response = get(&gateway, path).bearer_auth(OPERATOR).send().await.unwrap();
-        assert_eq!(response.status(), 403, "{path}");
-        let problem: Value = response.json().await.unwrap();
-        let detail =
-            "this needs an operator key, and none is set: set auth.operator_key, or bind admin_listen to 127.0.0.1";
-        assert_eq!((&problem["field"], &problem["detail"]), (&json!("auth.operator_key"), &json!(detail)));
-    }
-}
-
-#[tokio::test]
 async fn it_goes_on_while_redis_is_away() {
     let mut redis = RedisServer::start().await;
     let gateway = Gateway::on(&redis).config("[redis]\nunready_after = \"1s\"").start().await;
@@ -245,7 +180,7 @@ async fn it_goes_on_while_the_node_stops_and_ends_with_it() {
     let mut stream = gateway.stream("/events?channel=a").await;
     stream.opened().await;
     let mut raw = Raw::connect(&gateway.admin).await;
-    raw.send(&format!("GET /status HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.admin)).await;
+    ask_by_hand(&gateway, &mut raw).await;
     assert_eq!(raw.head().await.status, "HTTP/1.1 200 OK");
     raw.body_until("\"state\":\"ready\"").await;
     let mut status = watch(&gateway).await;
@@ -276,47 +211,6 @@ async fn it_is_none_of_the_connections_that_a_node_may_have() {
 }
 
 #[tokio::test]
-async fn so_many_watch_and_no_more() {
-    let gateway = Gateway::start().await;
-    let mut watchers = Vec::new();
-    for _ in 0..MAX_WATCHERS {
-        let mut stream = watch(&gateway).await;
-        next(&mut stream).await;
-        watchers.push(stream);
-    }
-    let refused = get(&gateway, "/status").send().await.unwrap();
-    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
-    let problem: Value = refused.json().await.unwrap();
-    assert_eq!(
-        (&problem["type"], &problem["limit"]),
-        (&json!("urn:problem:sse:too-many-watchers"), &json!(MAX_WATCHERS))
-    );
-    for path in ["/", "/readyz", "/metrics"] {
-        assert_eq!(gateway.admin(path).await.status(), 200, "{path}");
-    }
-    watchers.pop();
-    eventually("the place of one who went", async || {
-        get(&gateway, "/status").send().await.unwrap().status().is_success().then_some(())
-    })
-    .await;
-    next(&mut watchers[0]).await;
-}
-
-#[tokio::test]
-async fn who_does_not_read_holds_up_nobody() {
-    let gateway = Gateway::start().await;
-    let mut stuck = Raw::connect_small(&gateway.admin);
-    stuck.get("/status").await;
-    stuck.head().await;
-    let mut status = watch(&gateway).await;
-    let before = gateway.resident();
-    for _ in 0..3 {
-        next(&mut status).await;
-    }
-    assert!(gateway.resident() < before + (8 << 10), "KiB: {before}, {}", gateway.resident());
-}
-
-#[tokio::test]
 async fn a_node_that_is_killed_is_gone_from_it_within_15_seconds() {
     let redis = RedisServer::start().await;
     let start = async |name: &str| Gateway::on(&redis).env("SSE_GATEWAY__NODE", name).start().await;
@@ -344,5 +238,43 @@ async fn a_node_that_is_killed_is_gone_from_it_within_15_seconds() {
     let again = start("two").await;
     until(&mut status, "that it is back", |told| names(told) == ["one", "two"] && said(told, "two came")).await;
     assert!(soon("the end of two", again.stop()).await.status.success());
-    until(&mut status, "that it left", |told| names(told) == ["one"]).await;
+    // At once where it had time to say that it was stopping.
+    eventually_within(gone, "that it left", async || (names(&next(&mut status).await) == ["one"]).then_some(())).await;
+}
+
+/// Redis has lost who was there, and is back before anybody missed it: those who are there say it again within seconds.
+#[tokio::test]
+async fn nodes_whose_word_redis_has_lost_are_not_gone() {
+    let redis = RedisServer::start().await;
+    let start = async |name: &str| Gateway::on(&redis).env("SSE_GATEWAY__NODE", name).start().await;
+    let (one, two) = (start("one").await, start("two").await);
+    let mut stream = two.stream("/events?channel=a").await;
+    stream.opened().await;
+    let mut status = watch(&one).await;
+    let is_whole = |told: &Value| names(told) == ["one", "two"] && told["all"] == 1;
+    let mut last = until(&mut status, "both nodes", is_whole).await;
+    // The next list, and the next word of two: what was a second older each time is younger.
+    let list = |told: &Value| told["census"]["age"].as_f64().unwrap();
+    let word = |told: &Value| told["nodes"][1]["age"].as_f64().unwrap();
+    loop {
+        let told = next(&mut status).await;
+        if list(&told) < list(&std::mem::replace(&mut last, told.clone())) {
+            break;
+        }
+    }
+    two.signal("STOP").await;
+    redis.cli(&["FLUSHALL"]).await;
+    let mut is_stopped = true;
+    loop {
+        let told = next(&mut status).await;
+        assert!(is_whole(&told) && !said(&told, " is gone") && !said(&told, " came"), "{told}");
+        let (is_listed, is_said) = (list(&told) < list(&last), word(&told) < word(&last));
+        if is_stopped && is_listed {
+            two.signal("CONT").await;
+            is_stopped = false;
+        } else if !is_stopped && is_said {
+            break;
+        }
+        last = told;
+    }
 }

@@ -170,8 +170,9 @@ impl RedisBroker {
             if ended == Ended::Stopped {
                 return;
             }
-            self.metrics.session_ended(ended.reason());
             sink.lost(PARTITION, if ended == Ended::Deaf { Lost::Deaf } else { Lost::Away });
+            // Only now: whoever sees it counted finds that the hub knows of it.
+            self.metrics.session_ended(ended.reason());
             self.is_away(&ended, wanted.len(), &mut telling);
             if !self.wait(backoff.next(), &mut wanted, &mut interest, &stop).await {
                 return;

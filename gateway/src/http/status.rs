@@ -6,11 +6,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -20,6 +20,7 @@ use publisher::http::problem::Problem;
 use shared::event_stream::{self, encode};
 
 use super::files::{CSS, File, HTML, SCRIPT, file};
+use super::operator::Right;
 use crate::status::{Feed, MAX_WATCHERS, Watcher};
 
 /// When a page comes back whose stream broke.
@@ -36,7 +37,7 @@ static FILES: [File; 4] = [
     file("chart.js", SCRIPT, include_str!("status/chart.js")),
 ];
 
-/// The page, what it loads, and its stream. Who may see it is for whoever mounts it.
+/// The page, what it loads, and its stream. Who may see it is for whoever mounts it, who gives each request its [`Right`].
 pub(super) fn router(feed: Arc<Feed>) -> Router {
     let mut router = Router::new().route("/", page(&PAGE)).route("/status", get(watch).with_state(feed));
     for file in &FILES {
@@ -49,7 +50,7 @@ fn page(file: &'static File) -> axum::routing::MethodRouter {
     get(move |headers: HeaderMap| async move { file.serve(&headers) })
 }
 
-async fn watch(State(feed): State<Arc<Feed>>) -> Response {
+async fn watch(State(feed): State<Arc<Feed>>, Extension(right): Extension<Right>) -> Response {
     let Some(watcher) = feed.watch() else {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-watchers", "too many watchers")
             .detail("as many watch the status of this node as may")
@@ -62,17 +63,17 @@ async fn watch(State(feed): State<Arc<Feed>>) -> Response {
         (CACHE_CONTROL, "no-cache, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, body(watcher)).into_response()
+    (headers, body(watcher, right)).into_response()
 }
 
-/// `retry:` first, then an event a second, to the end of the process.
-fn body(watcher: Watcher) -> Body {
+/// `retry:` first, then an event a second, to the end of the process, or of the right to it: a page comes back then, and is asked anew.
+fn body(watcher: Watcher, right: Right) -> Body {
     let mut retry = Vec::new();
     encode::retry(&mut retry, RETRY);
     encode::end(&mut retry);
-    let texts = stream::unfold(watcher, |mut watcher| async move {
+    let texts = stream::unfold((watcher, right), |(mut watcher, right)| async move {
         let text = watcher.next().await?;
-        Some((text, watcher))
+        right.holds().then_some((text, (watcher, right)))
     });
     let bytes = stream::once(async { Bytes::from(retry) }).chain(texts);
     Body::from_stream(bytes.map(Ok::<_, Infallible>))

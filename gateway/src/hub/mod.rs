@@ -8,6 +8,7 @@
 mod busiest;
 mod channel;
 pub mod encoded;
+mod housekeeping;
 mod inbox;
 mod listeners;
 pub mod log;
@@ -20,7 +21,7 @@ mod wakeup;
 use std::borrow::Borrow;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ use shared::cursor::{CursorPart, Tag};
 use shared::keys::Keys;
 use shared::position::Position;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
+pub use self::busiest::BUSIEST;
 use self::channel::LocalChannel;
 pub use self::channel::{Hole, Live};
 pub use self::inbox::{Calls, Inbox, Round};
@@ -42,14 +43,8 @@ pub use self::partition::{Health, Life};
 pub use self::replay::{Asked, Replay, ReplaySettings, Ticket};
 pub use self::subscription::{Follow, Lagged, Look, Peek, Subscription, all_live};
 pub use self::wakeup::Wakeup;
-use crate::broker::spare::Spare as _;
-use crate::broker::{Broker, Interest, InterestQueue, Partition};
+use crate::broker::{Interest, InterestQueue, Partition};
 use crate::metrics::HubMetrics;
-
-/// How often [`Hub::run`] looks for channels whose linger is over.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
-/// How often it looks for old events in the logs.
-const TRIM_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A new connection waits for a broker that is gone no longer than this: a session that was cut is back sooner.
 const AWAY_AFTER: Duration = Duration::from_secs(1);
@@ -85,6 +80,8 @@ pub struct Hub {
     replay_queue: Mutex<Option<replay::Queue>>,
     /// The log may say again that a past cannot be read. Set each time that logs are aged, unset by whoever says it.
     may_tell: AtomicBool,
+    /// Channels with the most connections when logs were last aged, which wrote it. Read where there are many channels.
+    busiest: Mutex<Vec<(Channel, usize)>>,
 }
 
 struct Table {
@@ -141,8 +138,8 @@ impl Hub {
             Table { channels: HashSet::new(), lingering: VecDeque::new(), next_generation: 1, interest, closed: false };
         let table = Mutex::new(table);
         let replay_queue = Mutex::new(Some(replay_queue));
-        let hub =
-            Self { keys, settings, metrics, partitions, table, replays, replay_queue, may_tell: AtomicBool::new(true) };
+        let (may_tell, busiest) = (AtomicBool::new(true), Mutex::default());
+        let hub = Self { keys, settings, metrics, partitions, table, replays, replay_queue, may_tell, busiest };
         (Arc::new(hub), queue)
     }
 
@@ -245,32 +242,6 @@ impl Hub {
         }
     }
 
-    /// Unsubscribes channels whose linger is over, ages the logs, and reads by `broker` the past that connections ask for,
-    /// until `stop`. Called once.
-    pub async fn run(self: Arc<Self>, broker: Arc<dyn Broker>, stop: CancellationToken) {
-        let queue = self.replay_queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let replays = async {
-            if let Some(queue) = queue {
-                replay::run(self.clone(), broker, queue, stop.clone()).await;
-            }
-        };
-        tokio::join!(replays, self.housekeeping(stop.clone()));
-    }
-
-    async fn housekeeping(&self, stop: CancellationToken) {
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-        let mut trim = tokio::time::interval(TRIM_INTERVAL);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = sweep.tick() => self.sweep(Instant::now()),
-                _ = trim.tick() => self.trim(Instant::now()),
-            }
-        }
-    }
-
     /// Ends every connection on `channel`, now. Whoever comes later, as their clients may, begins another life of it.
     pub fn dismiss(&self, channel: &Channel) {
         let mut table = self.lock();
@@ -292,43 +263,6 @@ impl Hub {
     #[must_use]
     pub fn channels(&self) -> usize {
         self.lock().channels.len()
-    }
-
-    /// Unsubscribes channels whose linger was over by `now`. A log goes with its channel.
-    pub fn sweep(&self, now: Instant) {
-        let mut table = self.lock();
-        while let Some((due, local)) = table.lingering.pop_front_if(|(due, _)| *due <= now) {
-            // Whoever came and went in between has put the channel into the queue again, for later.
-            let mut state = local.lock();
-            if state.lingers_until == Some(due) {
-                state.lingers_until = None;
-                drop(state);
-                // One that was dismissed is out of the table, and another by its name may be in it.
-                if local.is_dismissed() {
-                    continue;
-                }
-                table.channels.remove(&local.channel);
-                table.send(Interest::Unsubscribe { channel: local.channel.clone() });
-            }
-        }
-        table.lingering.give_back();
-        table.channels.give_back();
-        set_count(&self.metrics.broker_subscriptions, table.channels.len());
-    }
-
-    fn trim(&self, now: Instant) {
-        self.may_tell.store(true, Ordering::Relaxed);
-        let locals = self.lock().all();
-        let (mut events, mut bytes) = (0, 0);
-        for local in locals {
-            let mut state = local.lock();
-            state.log.trim(now, &self.settings.log);
-            (events, bytes) = (events + state.log.len(), bytes + state.log.bytes());
-            if let Some(replays) = &mut state.replays {
-                replays.trim(now);
-            }
-        }
-        self.metrics.logs(events, bytes);
     }
 
     fn subscribe(&self, table: &mut Table, channel: &Channel) -> Arc<LocalChannel> {

@@ -8,7 +8,7 @@ use publisher::census::{BEAT_TTL, Seen};
 use shared::census::Doing;
 use tokio::time::Instant;
 
-use super::log::{About, Log, Tone};
+use super::log::{About, Log, Now, Tone};
 use super::sample::{Counts, Sample, risen};
 use crate::hub::Health;
 
@@ -42,14 +42,6 @@ impl BrokerState {
     }
 }
 
-/// The time of one look, by both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) instant: Instant,
-    /// Unix milliseconds.
-    pub(super) unix: u64,
-}
-
 /// What was seen last, and the log. Written by `gather` alone.
 #[derive(Debug)]
 pub(super) struct Changes {
@@ -70,7 +62,7 @@ impl Changes {
     pub(super) fn new(now: Now) -> Self {
         let mut log = Log::default();
         let started = format!("this node has started, version {}", env!("CARGO_PKG_VERSION"));
-        log.add(now.unix, About::Node, Tone::Plain, started);
+        log.add(now, About::Node, Tone::Plain, started);
         Self {
             log,
             broker: BrokerState::Starting,
@@ -89,7 +81,7 @@ impl Changes {
 
     pub(super) fn drains(&mut self, now: Now) {
         if !std::mem::replace(&mut self.is_draining, true) {
-            self.log.add(now.unix, About::Node, Tone::Warning, "this node is stopping; its streams go elsewhere");
+            self.log.add(now, About::Node, Tone::Warning, "this node is stopping; its streams go elsewhere");
         }
     }
 
@@ -116,29 +108,29 @@ impl Changes {
             (_, BrokerState::Away) => (Tone::Bad, format!("the session with Redis is lost: {}", why(ended))),
             (_, BrokerState::Starting) => return,
         };
-        self.log.add(now.unix, About::Redis, tone, text);
+        self.log.add(now, About::Redis, tone, text);
     }
 
     /// What was counted between two readings.
     pub(super) fn counted(&mut self, now: Now, before: &Sample, after: &Sample) {
-        self.log.count(now.unix, About::Gaps, Tone::Warning, risen(&before.gaps, &after.gaps), say_gaps);
+        self.log.count(now, About::Gaps, Tone::Warning, risen(&before.gaps, &after.gaps), say_gaps);
         let mut limited = risen(&before.limited, &after.limited);
         limited.remove(NO_CHANGE);
-        self.log.count(now.unix, About::Limits, Tone::Warning, limited, say_limits);
+        self.log.count(now, About::Limits, Tone::Warning, limited, say_limits);
         let lost = after.silent_losses.saturating_sub(before.silent_losses);
         let lost = if lost > 0 { Counts::from([(String::new(), lost)]) } else { Counts::new() };
-        self.log.count(now.unix, About::Redis, Tone::Bad, lost, say_losses);
+        self.log.count(now, About::Redis, Tone::Bad, lost, say_losses);
     }
 
     /// Which nodes there are, without this one. While Redis is away, and shortly after, the list says nothing: whoever is not on it may
-    /// not have been able to say that it is there.
+    /// not have been able to say that it is there. One from which Redis has lost somebody is none that comes here: see `roll`.
     pub(super) fn nodes(&mut self, now: Now, others: &[&Seen]) {
         let is_settled = !self.was_away || now.instant.saturating_duration_since(self.since) > BEAT_TTL;
         if self.broker != BrokerState::Up || !is_settled {
             return;
         }
         if std::mem::take(&mut self.cannot_ask) {
-            self.log.add(now.unix, About::Nodes, Tone::Good, "Redis says again which nodes there are");
+            self.log.add(now, About::Nodes, Tone::Good, "Redis says again which nodes there are");
         }
         let there = others.iter().map(|seen| {
             let beat = &seen.node.beat;
@@ -153,14 +145,14 @@ impl Changes {
         for (life, (name, state)) in &there {
             let was = before.get(life).map(|(_, state)| *state);
             if *state == Doing::Draining && was.is_some_and(|was| was != Doing::Draining) {
-                self.log.add(now.unix, About::Nodes, Tone::Plain, format!("{name} is stopping"));
+                self.log.add(now, About::Nodes, Tone::Plain, format!("{name} is stopping"));
             }
         }
     }
 
     fn gone(&mut self, now: Now, gone: &[&(String, Doing)]) {
         if gone.len() > NAMED {
-            return self.log.add(now.unix, About::Nodes, Tone::Bad, format!("{} nodes are gone", gone.len()));
+            return self.log.add(now, About::Nodes, Tone::Bad, format!("{} nodes are gone", gone.len()));
         }
         for (name, state) in gone {
             let (tone, text) = match state {
@@ -169,16 +161,16 @@ impl Changes {
                     (Tone::Bad, format!("{name} is gone; it did not say that it was stopping"))
                 }
             };
-            self.log.add(now.unix, About::Nodes, tone, text);
+            self.log.add(now, About::Nodes, tone, text);
         }
     }
 
     fn came(&mut self, now: Now, came: &[&(String, Doing)]) {
         if came.len() > NAMED {
-            return self.log.add(now.unix, About::Nodes, Tone::Good, format!("{} nodes came", came.len()));
+            return self.log.add(now, About::Nodes, Tone::Good, format!("{} nodes came", came.len()));
         }
         for (name, _) in came {
-            self.log.add(now.unix, About::Nodes, Tone::Good, format!("{name} came"));
+            self.log.add(now, About::Nodes, Tone::Good, format!("{name} came"));
         }
     }
 
@@ -186,7 +178,7 @@ impl Changes {
     pub(super) fn cannot_ask(&mut self, now: Now, reason: &str) {
         if self.broker == BrokerState::Up && !std::mem::replace(&mut self.cannot_ask, true) {
             let text = format!("Redis does not say which nodes there are: {reason}");
-            self.log.add(now.unix, About::Nodes, Tone::Bad, text);
+            self.log.add(now, About::Nodes, Tone::Bad, text);
         }
     }
 

@@ -12,8 +12,9 @@ use shared::event::Event;
 use shared::event_stream::encode;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::changes::{BrokerState, Changes, Now};
+use super::changes::{BrokerState, Changes};
 use super::feed::Feed;
+use super::log::Now;
 use super::ring::{Point, Ring, STEP, tenths};
 use super::roll::{Known, Roll};
 use super::sample::{Rates, Sample, risen};
@@ -26,10 +27,6 @@ use crate::shutdown::Lifecycle;
 const EVERY: Duration = Duration::from_secs(1);
 /// A rate over less than that says nothing.
 const SHORTEST: Duration = Duration::from_millis(500);
-/// Channels that are shown.
-const TOP: usize = 20;
-/// Looking for them takes at most this share of the time: on a node with very many it is done more rarely.
-const SHARE_OF_TOP: u32 = 100;
 /// Nodes that are shown.
 const MOST_NODES: usize = 500;
 /// An older list of nodes says nothing of how many connections there are in all.
@@ -83,8 +80,10 @@ pub async fn gather(sources: Sources, feed: Arc<Feed>) {
 /// What was seen. Owned by the task.
 struct Gathered {
     sources: Sources,
-    started: u64,
+    begun: Now,
     changes: Changes,
+    /// How the broker was at the last look.
+    broker: BrokerState,
     ring: Ring,
     /// The last reading of the metrics.
     sample: Sample,
@@ -97,8 +96,6 @@ struct Gathered {
     roll: Known,
     draining: Option<Instant>,
     top: Vec<(Channel, usize)>,
-    /// When to look for `top` again.
-    top_due: Instant,
 }
 
 impl Gathered {
@@ -106,8 +103,9 @@ impl Gathered {
         let sample = Sample::parse(&(sources.metrics)());
         let read = (now.instant, sample.clone());
         Self {
-            started: now.unix,
+            begun: now,
             changes: Changes::new(now),
+            broker: BrokerState::Starting,
             ring: Ring::default(),
             sample,
             steps: [read.clone(), read.clone()],
@@ -116,7 +114,6 @@ impl Gathered {
             roll: Known::default(),
             draining: None,
             top: Vec::new(),
-            top_due: now.instant,
             sources,
         }
     }
@@ -126,31 +123,36 @@ impl Gathered {
             self.draining.get_or_insert(now.instant);
             self.changes.drains(now);
         }
-        let broker = BrokerState::of(self.sources.hub.health(now.instant));
+        self.look_at_broker(now);
         let since_step = now.instant.saturating_duration_since(self.steps[1].0);
         // Looks are about a second apart, rather than exactly.
         let is_step = since_step >= STEP - EVERY / 2;
-        // A change asks for a reading, since the metrics say why.
-        if watched || is_step || self.changes.is_news(broker) {
-            self.read(now, broker);
+        // A change of Redis asks for a reading, since the metrics say why.
+        let is_news = self.sources.redis.is_some() && self.changes.is_news(self.broker);
+        if watched || is_step || is_news {
+            self.read(now);
         }
         if is_step {
             self.step(now, since_step);
         }
         self.look_at_nodes(now);
-        if watched && now.instant >= self.top_due {
-            let begin = Instant::now();
-            self.top = self.sources.hub.busiest(TOP);
-            self.top_due = now.instant + begin.elapsed() * SHARE_OF_TOP;
+        if watched {
+            self.top = self.sources.hub.busiest();
         }
     }
 
+    fn look_at_broker(&mut self, now: Now) {
+        self.broker = BrokerState::of(self.sources.hub.health(now.instant));
+    }
+
     /// Reads the metrics.
-    fn read(&mut self, now: Now, broker: BrokerState) {
+    fn read(&mut self, now: Now) {
         let sample = Sample::parse(&(self.sources.metrics)());
+        // Only behind them: of a session that they count as ended, the hub was told before, so one that is there is another one.
+        self.look_at_broker(now);
         if self.sources.redis.is_some() {
             let ended = risen(&self.sample.sessions_ended, &sample.sessions_ended);
-            self.changes.broker(now, broker, &ended);
+            self.changes.broker(now, self.broker, &ended);
         }
         self.changes.counted(now, &self.sample, &sample);
         let (at, rated) = &self.rated;
@@ -221,13 +223,14 @@ impl Gathered {
             now: now.unix,
             node,
             version: env!("CARGO_PKG_VERSION"),
-            started: self.started,
+            started: self.begun.unix,
+            up: seconds(ago(self.begun.instant)),
             state: (self.sources.state)(),
             stopping: self.draining.map(stopping),
             broker: text::Broker {
                 kind: if redis.is_some() { "redis" } else { "embedded" },
                 address: redis.as_deref(),
-                state: BrokerState::of(hub.health(now.instant)),
+                state: self.broker,
                 time: seconds(self.changes.broker_for(now)),
                 heard: hub.barrier_age(now.instant).map(seconds),
             },
@@ -269,7 +272,7 @@ impl Gathered {
             connections: self.sources.gate.open() as u64,
             channels: self.sources.hub.channels() as u64,
             version: env!("CARGO_PKG_VERSION"),
-            started: self.started,
+            started: self.begun.unix,
             age: own.and_then(age),
         };
         let others = self.roll.others().take(MOST_NODES - 1).map(|seen| {

@@ -17,6 +17,8 @@ pub(super) struct Status<'a> {
     pub(super) node: &'a str,
     pub(super) version: &'static str,
     pub(super) started: u64,
+    /// For how long, whatever became of the clock meanwhile.
+    pub(super) up: f64,
     /// `ready`, or why it is not, as `/readyz` says it.
     pub(super) state: &'static str,
     /// While it is stopping.

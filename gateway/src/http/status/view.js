@@ -74,11 +74,10 @@ function doing({ state, stopping, broker }) {
 
 function head(status) {
   const [word, tone, means] = doing(status);
-  const up = span((status.now - status.started) / 1000);
   const where = status.broker.kind === 'redis' ? `on Redis at ${status.broker.address}` : 'alone, on the embedded broker';
   set(byId('node'), status.node);
   set(byId('state'), word, tone);
-  set(byId('about'), `version ${status.version}, up for ${up}, ${where}`);
+  set(byId('about'), `version ${status.version}, up for ${span(status.up)}, ${where}`);
   set(byId('means'), means);
   document.title = `${status.node}: ${word} · SSE gateway`;
 }
@@ -119,9 +118,11 @@ function nodes(status) {
   rows(byId('nodes'), 'node-row', nodes, node => (node.own ? 'own' : node.life), (row, node) => {
     const late = !node.own && node.age > LATE;
     const [word, tone] = node.own ? doing(status) : (STATES[node.state] ?? ['unknown: it is of another version', 'plain']);
+    // Of another node, by two clocks, which people put on and back.
+    const up = node.own ? status.up : Math.max(0, status.now - node.started) / 1000;
     set(row.querySelector('.name'), node.name);
     row.querySelector('.own').hidden = !node.own;
-    set(row.querySelector('.version'), `version ${node.version}, up for ${span(Math.max(0, status.now - node.started) / 1000)}`);
+    set(row.querySelector('.version'), `version ${node.version}, up for ${span(up)}`);
     set(row.querySelector('.word'), late ? `${word}, when last heard` : word, late ? 'bad' : tone);
     fill(row, node.connections, most);
     set(row.querySelector('.channels'), number(node.channels));
@@ -142,6 +143,8 @@ function channels({ channels, top }) {
     fill(row, connections, most);
   });
   byId('no-top').hidden = top.length > 0;
+  // A node with very many goes through them every 15 s.
+  set(byId('no-top'), channels > 0 ? 'They are looked for within 15 s.' : 'No channel has a connection here.');
 }
 
 const ABOUT = { node: 'Node', nodes: 'Nodes', redis: 'Redis', gaps: 'Gaps', limits: 'Limits' };

@@ -1,17 +1,26 @@
 use std::sync::Mutex;
 
 use futures_util::FutureExt as _;
+use publisher::census::Myself;
 use serde_json::{Value, json};
+use shared::census::Beat;
 use shared::event_stream::decode::{Decoded, Decoder};
 use shared::keys::Keys;
+use shared::position::{Epoch, Position};
 
 use super::*;
+use crate::broker::{Lost, Sink as _};
 use crate::hub::{HubSettings, Wakeup};
 use crate::metrics::HubMetrics;
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 /// A node whose metrics say what they are told to.
 struct Desk {
     metrics: Arc<Mutex<String>>,
+    /// Happens when they are read next, right before.
+    hook: Arc<Mutex<Option<Hook>>>,
+    roll: Arc<Roll>,
     hub: Arc<Hub>,
     gate: Arc<Gate>,
     gathered: Gathered,
@@ -20,22 +29,59 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let metrics = Arc::new(Mutex::new(String::new()));
+        Self::on(None)
+    }
+
+    /// On this Redis, which it has heard.
+    fn on_redis() -> Self {
+        let desk = Self::on(Some("redis://127.0.0.1".to_owned()));
+        desk.established();
+        desk
+    }
+
+    fn on(redis: Option<String>) -> Self {
+        let (metrics, hook) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(None::<Hook>)));
         let (hub, _interest) = Hub::new(Keys::default(), HubSettings::default(), HubMetrics::new());
-        let (gate, text, begun) = (Gate::new(10), metrics.clone(), Now { instant: Instant::now(), unix: 1_000_000 });
+        let (gate, roll, begun) = (Gate::new(10), Arc::default(), Now { instant: Instant::now(), unix: 1_000_000 });
+        let (text, before) = (metrics.clone(), hook.clone());
+        let render = move || {
+            let hook = before.lock().unwrap().take();
+            hook.into_iter().for_each(|happens| happens());
+            text.lock().unwrap().clone()
+        };
         let sources = Sources {
             node: "one".to_owned(),
-            redis: None,
+            redis,
             max_connections: 10,
             drain_deadline: Duration::from_secs(30),
             hub: hub.clone(),
             gate: gate.clone(),
             lifecycle: Arc::default(),
-            roll: Arc::default(),
-            metrics: Box::new(move || text.lock().unwrap().clone()),
+            roll: Arc::clone(&roll),
+            metrics: Box::new(render),
             state: Box::new(|| "ready"),
         };
-        Self { metrics, hub, gate, gathered: Gathered::new(sources, begun), begun }
+        Self { metrics, hook, roll, hub, gate, gathered: Gathered::new(sources, begun), begun }
+    }
+
+    /// A session.
+    fn established(&self) {
+        let clock = Position { ms: 1, seq: 0 };
+        self.hub.session(0, &Epoch::from_bits(1), clock);
+        self.hub.barrier(0, clock);
+        self.hub.established(0);
+    }
+
+    /// A list of these nodes, each with its connections, so many milliseconds from the start.
+    fn listed(&self, millis: u64, nodes: &[(&str, u64)]) {
+        let seen = |(name, connections): &(&str, u64)| {
+            let (state, version) = (Doing::Serving, "0.1.0".to_owned());
+            let beat =
+                Beat { node: (*name).to_owned(), version, started: 1, state, connections: *connections, channels: 1 };
+            Seen { node: Myself { incarnation: format!("life of {name}"), beat }, age: Duration::from_secs(1) }
+        };
+        let now = self.begun.instant + Duration::from_millis(millis);
+        self.roll.note(now, Some("life of one".to_owned()), Ok(nodes.iter().map(seen).collect()));
     }
 
     fn delivered(&self, all: u64) {
@@ -44,10 +90,23 @@ impl Desk {
 
     /// What is shown after so many milliseconds.
     fn look(&mut self, millis: u64, watched: bool) -> Value {
-        let now = Now { instant: self.begun.instant + Duration::from_millis(millis), unix: self.begun.unix + millis };
+        self.look_by(millis, self.begun.unix + millis, watched)
+    }
+
+    /// The same while the clock on the wall says `unix`.
+    fn look_by(&mut self, millis: u64, unix: u64, watched: bool) -> Value {
+        let now = Now { instant: self.begun.instant + Duration::from_millis(millis), unix };
         self.gathered.look(now, watched);
         serde_json::to_value(self.gathered.status(now)).unwrap()
     }
+}
+
+/// What the log says, the oldest first.
+fn said(shown: &Value) -> Vec<&str> {
+    let mut said: Vec<_> =
+        shown["log"].as_array().unwrap().iter().map(|entry| entry["text"].as_str().unwrap()).collect();
+    said.reverse();
+    said
 }
 
 #[test]
@@ -96,6 +155,58 @@ fn what_a_node_that_was_not_on_the_list_says_of_itself() {
     let broker = json!({"kind": "embedded", "address": null, "state": "starting", "for": 1.0, "heard": null});
     assert_eq!(shown["broker"], broker);
     assert_eq!((&shown["state"], &shown["stopping"]), (&json!("ready"), &Value::Null));
+}
+
+/// A clock that is put back an hour makes nothing younger than it is.
+#[test]
+fn how_long_it_has_been_up_is_not_by_the_clock_on_the_wall() {
+    let mut desk = Desk::new();
+    let shown = desk.look_by(90_000, 1_000, true);
+    assert_eq!((&shown["up"], &shown["now"], &shown["started"]), (&json!(90.0), &json!(1_000), &json!(1_000_000)));
+}
+
+/// Redis loses what nodes said before anybody sees it away, and this node has said it again before the other.
+#[test]
+fn nodes_whose_word_redis_has_lost_are_neither_gone_nor_uncounted() {
+    let mut desk = Desk::on_redis();
+    desk.listed(1_000, &[("one", 0), ("two", 7)]);
+    assert_eq!(desk.look(1_000, true)["all"], json!(7));
+    for (millis, nodes) in [(4_000, vec![]), (7_000, vec![("one", 0)]), (8_000, vec![("one", 0), ("two", 8)])] {
+        desk.listed(millis, &nodes);
+        let shown = desk.look(millis, true);
+        assert_eq!((&shown["all"], said(&shown).len()), (&json!(if millis < 8_000 { 7 } else { 8 }), 2), "{shown}");
+        assert_eq!(shown["nodes"].as_array().map(Vec::len), Some(2), "{shown}");
+    }
+    // Killed.
+    desk.listed(11_000, &[("one", 0)]);
+    desk.listed(14_000, &[("one", 0)]);
+    assert_eq!(desk.look(14_000, true)["all"], json!(8));
+    desk.listed(17_000, &[("one", 0)]);
+    let shown = desk.look(17_000, true);
+    assert_eq!((&shown["all"], said(&shown)[2]), (&json!(0), "two is gone; it did not say that it was stopping"));
+}
+
+/// What the metrics say has happened by then: the broker is asked behind them.
+#[test]
+fn a_session_that_is_lost_while_it_is_looked_for_is_not_back() {
+    let mut desk = Desk::on_redis();
+    desk.look(1_000, true);
+    let (hub, metrics) = (desk.hub.clone(), desk.metrics.clone());
+    *desk.hook.lock().unwrap() = Some(Box::new(move || {
+        hub.lost(0, Lost::Away);
+        *metrics.lock().unwrap() = "sse_gateway_broker_sessions_ended_total{reason=\"closed\"} 1\n".to_owned();
+    }));
+    let shown = desk.look(2_000, true);
+    assert_eq!(shown["broker"]["state"], "away");
+    desk.established();
+    let shown = desk.look(5_000, true);
+    assert_eq!(shown["broker"]["state"], "up");
+    let expected = [
+        "a session with Redis is established",
+        "the session with Redis is lost: Redis closed the connection",
+        "the session with Redis is established again, after 3s",
+    ];
+    assert_eq!(said(&shown)[1..], expected);
 }
 
 #[test]
