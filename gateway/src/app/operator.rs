@@ -18,10 +18,15 @@ use crate::http::OperatorAccess;
 use crate::http::admin::{self, Admin};
 use crate::lane::{Heads, LaneSettings, serve};
 use crate::metrics::LimitMetrics;
-use crate::status::{Feed, Roll, Sources, gather};
+use crate::status::{Feed, MAX_WATCHERS, Roll, Sources, gather};
 
 /// How often the recorder empties its histograms' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Sockets of the port, beside those who watch: scrapes, probes and people. What more there is waits, and takes no file from the
+/// streams.
+const SOCKETS: usize = 32;
+/// Whoever has asked nothing for so long makes room.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long those who watch have to hear the end.
 const LAST_BYTES: Duration = Duration::from_millis(500);
 
@@ -77,8 +82,8 @@ impl Operator {
         let router = admin::router(admin, operator.feed.clone(), access);
         let lane = LaneSettings {
             write_timeout,
-            heads: Heads::new(metrics),
-            max_sockets: usize::MAX,
+            heads: Heads { timeout: IDLE, ..Heads::new(metrics) },
+            max_sockets: SOCKETS + MAX_WATCHERS,
             direct: None,
             tls: None,
             peers: None,

@@ -74,7 +74,10 @@ impl Caller {
             Access::Token(_) | Access::Open | Access::Operator => None,
         };
         let present = match access {
-            Access::Token(token) if admission.presence.is_some() => token.subject.clone(),
+            // Of a user whose name is too long for it there is no channel to tell it on.
+            Access::Token(token) if admission.presence.is_some() => {
+                token.subject.clone().filter(|user| Channel::presence(user).is_ok())
+            }
             Access::Token(_) | Access::Open | Access::Operator => None,
         };
         Self { address, user, present }
@@ -83,7 +86,11 @@ impl Caller {
     /// Where nobody is asked who they are, whoever reads a user's own channel is taken for that user.
     pub(super) fn on(mut self, channels: &[Channel], access: &Access, admission: &Admission) -> Self {
         if matches!(access, Access::Open) && admission.presence.is_some() {
-            self.present = channels.iter().find_map(Channel::owner).map(str::to_owned);
+            self.present = channels
+                .iter()
+                .find_map(Channel::owner)
+                .filter(|user| Channel::presence(user).is_ok())
+                .map(str::to_owned);
         }
         self
     }

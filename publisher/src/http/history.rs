@@ -2,8 +2,8 @@
 //! /channels/{channel}`, which erases that. Neither publishes anything, and no stream notices.
 //!
 //! An answer can be large, and a client slow to read it: memory for answers is shared by all of them, and each keeps its
-//! share until its last byte was written. Who finds none waits, and is cut by the server's own deadline if that takes too
-//! long.
+//! share until its last byte was written. Nobody has more than a quarter of it. Who finds none waits, and is cut by the server's own
+//! deadline if that takes too long.
 
 use std::sync::Arc;
 
@@ -13,16 +13,17 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{StatusCode, Uri};
+use http::{Extensions, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::auth::Access;
 use shared::cursor::Cursor;
 use shared::envelope::Payload;
 use shared::position::Position;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
+use super::rate::Key;
+use super::room::{OwnedPlace, Room};
 use super::{check, query};
 use shared::continuity::Gap;
 
@@ -36,18 +37,15 @@ const MAX_LIMIT: usize = 1_000;
 const ROOM_BYTES: usize = 256 << 20;
 /// What an answer may take until it is known: its entries, some more that were read with them, and both again as JSON.
 const READ_BYTES: usize = 4 * MAX_HISTORY_BYTES;
-/// A permit is a KiB.
-const UNIT: usize = 1 << 10;
-
 /// What the routes share.
 pub(super) struct Reader {
     channels: Arc<dyn Channels>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
 impl Reader {
     pub(super) fn new(channels: Arc<dyn Channels>) -> Self {
-        Self { channels, room: Arc::new(Semaphore::new(ROOM_BYTES / UNIT)) }
+        Self { channels, room: Arc::new(Room::new(ROOM_BYTES)) }
     }
 }
 
@@ -95,10 +93,11 @@ pub(super) async fn read(
     Extension(access): Extension<Access>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
+    extensions: Extensions,
 ) -> Result<Response, Problem> {
     let channel = check::readable_channel_of_path(path, &access)?;
     let (after, limit) = parameters(&uri)?;
-    let room = reader.room.clone().acquire_many_owned(units(READ_BYTES)).await;
+    let mut room = reader.room.clone().take_owned(&Key::of(&extensions), READ_BYTES).await;
 
     let mut page = reader.channels.history(&channel, channels::start(after.as_ref()), limit).await?;
     let gap = channels::gap(after.as_ref(), &page);
@@ -111,10 +110,9 @@ pub(super) async fn read(
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "broker-error", "broker error")
             .detail(format!("the history cannot be written as JSON: {error}"))
     })?;
-    // Nobody closes the semaphore; without a permit the answer is as right.
-    let kept = room.ok().map(|room| shrink(room, units(json.len())));
+    room.shrink(json.len());
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, Bytes::from_owner(Kept { json, _room: kept })).into_response())
+    Ok((headers, Bytes::from_owner(Kept { json, _room: room })).into_response())
 }
 
 /// `DELETE /channels/{channel}`
@@ -175,23 +173,13 @@ fn shown<'a>(page: &HistoryPage, entry: &HistoryEntry, payload: &'a Payload<'_>)
 /// An answer on its way, and its share of the room.
 struct Kept {
     json: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: OwnedPlace,
 }
 
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
         &self.json
     }
-}
-
-fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes / UNIT + 1).unwrap_or(u32::MAX)
-}
-
-/// Gives back what is not needed.
-fn shrink(mut room: OwnedSemaphorePermit, units: u32) -> OwnedSemaphorePermit {
-    let kept = usize::try_from(units).ok().and_then(|units| room.split(units));
-    kept.unwrap_or(room)
 }
 
 #[cfg(test)]

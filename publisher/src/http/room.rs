@@ -40,6 +40,29 @@ pub struct Room {
     share: usize,
 }
 
+/// Room for something that outlives its request, such as an answer on its way; given back on drop.
+pub(super) struct OwnedPlace {
+    room: Arc<Room>,
+    /// Number of the share.
+    place: usize,
+    units: usize,
+}
+
+impl OwnedPlace {
+    /// Gives back what is not needed for `bytes`.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let kept = (bytes / UNIT + 1).min(self.units);
+        self.room.give_back(self.place, self.units - kept);
+        self.units = kept;
+    }
+}
+
+impl Drop for OwnedPlace {
+    fn drop(&mut self) {
+        self.room.give_back(self.place, self.units);
+    }
+}
+
 /// Room for one body, given back on drop.
 pub struct RoomPlace<'a> {
     _share: Option<SemaphorePermit<'a>>,
@@ -61,15 +84,43 @@ impl Room {
     pub async fn take(&self, key: &Key, bytes: usize) -> RoomPlace<'_> {
         let units = u32::try_from((bytes / UNIT + 1).min(self.share)).unwrap_or(u32::MAX);
         // Nobody closes them; without a permit it is as right.
-        let share = self.freer(key).acquire_many(units).await.ok();
+        let share = self.shares[self.freer(key)].acquire_many(units).await.ok();
         RoomPlace { _share: share, _free: self.free.acquire_many(units).await.ok() }
     }
 
+    /// The same for what outlives its request.
+    pub(super) async fn take_owned(self: Arc<Self>, key: &Key, bytes: usize) -> OwnedPlace {
+        let units = u32::try_from((bytes / UNIT + 1).min(self.share)).unwrap_or(u32::MAX);
+        let place = self.freer(key);
+        let mut taken = 0;
+        if let Ok(share) = self.shares[place].acquire_many(units).await
+            && let Ok(free) = self.free.acquire_many(units).await
+        {
+            // Given back by whoever owns the place.
+            share.forget();
+            free.forget();
+            taken = units as usize;
+        }
+        OwnedPlace { room: self, place, units: taken }
+    }
+
+    /// What is free, in KiB.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> usize {
+        self.free.available_permits()
+    }
+
+    fn give_back(&self, place: usize, units: usize) {
+        self.free.add_permits(units);
+        self.shares[place].add_permits(units);
+    }
+
     /// Of the two places of `key` the one with more room left.
-    fn freer(&self, key: &Key) -> &Semaphore {
+    fn freer(&self, key: &Key) -> usize {
         let hash = self.hasher.hash_one(key) as usize;
-        let [one, other] = [hash % HALF, HALF + hash / HALF % HALF].map(|place| &self.shares[place]);
-        if one.available_permits() < other.available_permits() { other } else { one }
+        let (one, other) = (hash % HALF, HALF + hash / HALF % HALF);
+        let left = |place: usize| self.shares[place].available_permits();
+        if left(one) < left(other) { other } else { one }
     }
 }
 
@@ -150,6 +201,21 @@ mod tests {
         assert!(take(&greedy, 1).is_none() && take(&other, 4_000).is_some());
         drop(held);
         assert!(take(&greedy, 1 << 30).is_some(), "even the largest finds room some day");
+    }
+
+    #[tokio::test]
+    async fn what_outlives_its_request_keeps_what_it_needs() {
+        let room = Arc::new(Room::new(64 << 10));
+        let key = Key::Operator;
+        let mut one = room.clone().take_owned(&key, 1 << 20).await;
+        let other = room.clone().take_owned(&key, 1 << 20).await;
+        assert!(room.take(&key, 1).now_or_never().is_none(), "both halves of the quarter are taken");
+        assert_eq!(room.free.available_permits(), 48);
+        one.shrink(1_500);
+        assert_eq!(room.free.available_permits(), 54);
+        assert!(room.take(&key, 1).now_or_never().is_some());
+        drop((one, other));
+        assert_eq!((room.free.available_permits(), room.shares.iter().all(|s| s.available_permits() == 8)), (64, true));
     }
 
     #[tokio::test]

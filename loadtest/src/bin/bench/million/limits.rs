@@ -49,7 +49,10 @@ impl Limits {
             backlog: number("net/core/somaxconn", 0),
             tcp_pages: number("net/ipv4/tcp_mem", 2),
             ports: ports.and_then(|ports| Some((*ports.first()?, *ports.get(1)?))),
-            tracked: number("net/netfilter/nf_conntrack_max", 0),
+            // Where none is tracked now, none will be: Redis and others are connected to all the time.
+            tracked: number("net/netfilter/nf_conntrack_count", 0)
+                .filter(|count| *count > 0)
+                .and_then(|_| number("net/netfilter/nf_conntrack_max", 0)),
         }
     }
 }
