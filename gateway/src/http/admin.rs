@@ -1,4 +1,4 @@
-//! The operator port: liveness, readiness, metrics, and the [status page](super::status). Served by a thread of its own, so that it
+//! The operator port: liveness, readiness, metrics, and the status page. Served by a thread of its own, so that it
 //! answers when the node is busy, and until the process ends.
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Where the status page is.
 const PAGE: &str = "/";
 
-/// Whom [`only_operators`] lets through. Made by the app, never changed.
+/// Whom `only_operators` lets through. Made by the app, never changed.
 pub struct OperatorAccess {
     verifier: Arc<Verifier>,
     /// The port is bound to loopback.

@@ -6,7 +6,7 @@
 //! | [`settings`] | the `[redis]` section of either configuration |
 //! | [`client`] | addresses without their secrets, connections with deadlines |
 //! | [`functions`] | the function library: loaded when absent or older, called with FCALL or EVALSHA |
-//! | [`look`] | whether a server will do, for people who ask: nothing is changed there |
+//! | [`mod@look`] | whether a server will do, for people who ask: nothing is changed there |
 //! | [`message`] | a durable message on the wire |
 //! | [`start`] | the first connection of a process: what it needs of a server, and what it says when that is not there |
 //!
