@@ -88,7 +88,8 @@ async fn bytes_and_times_of_streams_are_counted() {
     gateway.metric_becomes("sse_gateway_replay_seconds_count", 1.0).await;
     assert_eq!(gateway.metric("sse_gateway_connect_seconds_count").await, 2.0);
     let took = gateway.metric("sse_gateway_connect_seconds_sum").await;
-    assert!(took > 0.0 && took < 60.0, "{took}");
+    // Nothing at all where head and answer were in the same turn of a loop, which has one time.
+    assert!((0.0..60.0).contains(&took), "{took}");
 }
 
 /// A series for each user would fill the memory of whoever collects them.
