@@ -1,12 +1,15 @@
 //! The operator port: liveness, readiness, metrics. `status.rs` has its page.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gateway::metrics::METRICS;
 use serde_json::json;
 use shared::metrics::series;
+use testkit::soon;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::Gateway;
+use crate::support::{Gateway, Raw};
 
 /// The pieces of a sample's labels, `name="value"`.
 fn labels(text: &str) -> impl Iterator<Item = &str> {
@@ -134,4 +137,33 @@ async fn each_port_has_its_own_routes() {
     }
     let response = gateway.client.post(format!("http://{}/metrics", gateway.admin)).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET,HEAD"));
+}
+
+/// Whoever holds connections to it takes no files from the streams, and makes room when it has asked nothing for a while.
+#[tokio::test]
+async fn idle_connections_to_it_are_bounded_and_end() {
+    const MOST: usize = 64;
+    let mut gateway = Gateway::builder().log_piped().start().await;
+    let mut log = BufReader::new(gateway.take_log()).lines();
+    let before = gateway.descriptors();
+    let mut idle = Vec::new();
+    for _ in 0..MOST + 16 {
+        idle.push(Raw::connect(&gateway.admin).await);
+    }
+    let full = async {
+        while let Some(line) = log.next_line().await.unwrap() {
+            if line.contains("a port has as many sockets as it may") {
+                return line;
+            }
+        }
+        panic!("the log ended");
+    };
+    let line = soon("the log says so", full).await;
+    assert!(line.contains("max=64") && line.contains(&format!("port={}", gateway.admin)), "{line}");
+    assert!(gateway.descriptors() <= before + MOST, "{before}, {}", gateway.descriptors());
+    let mut probe = Raw::connect(&gateway.admin).await;
+    probe.get("/livez").await;
+    gateway.stream("/events?channel=a").await.opened().await;
+    idle[0].ends_within(Duration::from_secs(30)).await;
+    assert_eq!(soon("an answer", probe.head()).await.status, "HTTP/1.1 200 OK");
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::event_stream::decode::Decoded;
 use testkit::{RedisServer, TokenKey, soon};
 
-use crate::support::{Gateway, Stream};
+use crate::support::{Builder, Gateway, Stream};
 
 const SECRET: &str = "a secret of the tests, long enough for HS256";
 
@@ -13,11 +13,15 @@ fn token(user: &str, channels: &[&str]) -> String {
     TokenKey::hs256(SECRET.as_bytes()).token(None, &claims.to_string())
 }
 
-async fn node(redis: &RedisServer) -> Gateway {
+fn builder(redis: &RedisServer) -> Builder {
     let config = format!(
         "[auth]\nsecret = \"{SECRET}\"\n[limits]\nuser_lease = \"1s\"\n[presence]\nenabled = true\noffline_after = \"1s\""
     );
-    Gateway::on(redis).config(&config).start().await
+    Gateway::on(redis).config(&config)
+}
+
+async fn node(redis: &RedisServer) -> Gateway {
+    builder(redis).start().await
 }
 
 async fn open(gateway: &Gateway, path: &str, token: &str) -> Stream {
@@ -123,4 +127,25 @@ async fn it_needs_redis() {
     let exit = Gateway::builder().config("[presence]\nenabled = true").fail().await;
     assert_eq!(exit.status.code(), Some(2));
     assert!(exit.errors.contains("presence.enabled") && exit.errors.contains("set redis.url"), "{}", exit.errors);
+}
+
+/// There is no channel to tell of it on: nobody is, and nothing is tried in vain.
+#[tokio::test]
+async fn a_user_whose_name_is_too_long_is_not_told_of() {
+    let redis = RedisServer::start().await;
+    let mut gateway = builder(&redis).log_piped().start().await;
+    let mut log = tokio::io::BufReader::new(gateway.take_log());
+    let [told, untold] = [247, 248].map(|length| "u".repeat(length));
+    let mut streams = Vec::new();
+    for user in [&untold, &told] {
+        streams.push(open(&gateway, "/events", &token(user, &[])).await);
+    }
+    let channel = format!("sse:presence:{told}");
+    testkit::eventually("the other is", async || (redis.cli(&["XLEN", &channel]).await == "1").then_some(())).await;
+    assert_eq!(redis.cli(&["KEYS", "sse.present:*"]).await, format!("sse.present:{told}"));
+    drop(streams);
+    gateway.signal("TERM").await;
+    let mut text = String::new();
+    soon("the log's end", tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap();
+    assert!(text.contains("stopped") && !text.contains("leases"), "{text}");
 }

@@ -117,7 +117,7 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let free = sockets.available_permits();
     if free == 0 && !*full {
-        tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
+        tracing::warn!(max, "a port has as many sockets as it may; more wait to be accepted");
     }
     *full = free == 0 || (*full && free <= max / 10);
     let place = sockets.clone().acquire_owned().await.map_err(io::Error::other)?;

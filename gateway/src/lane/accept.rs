@@ -112,7 +112,8 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let free = places.available_permits();
     if free == 0 && !*full {
-        tracing::warn!(max, "as many sockets as the open file limit allows; more wait to be accepted");
+        let port = listener.local_addr().ok().map(tracing::field::display);
+        tracing::warn!(max, port, "a port has as many sockets as it may; more wait to be accepted");
     }
     *full = free == 0 || (*full && free <= max / 10);
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;

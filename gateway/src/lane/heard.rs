@@ -6,6 +6,7 @@
 //! wait for the end of the stream, are kept as far as they are short, and what is more is dropped, with all that would follow.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -38,9 +39,9 @@ impl Heard {
 
     /// Reads what comes until there is no more for now. Ready at the end of the client's sending, or with what went wrong.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; PIECE];
+        let mut bytes = [MaybeUninit::uninit(); PIECE];
         for _ in 0..READS {
-            let mut buf = ReadBuf::new(&mut bytes);
+            let mut buf = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));

@@ -123,7 +123,7 @@ impl Transport {
         Streaming(self.clone())
     }
 
-    /// Whether it is: nothing that the client sends meanwhile is a request.
+    /// Whether it is: what the client sends meanwhile waits for the end of it.
     pub(super) fn is_streaming(&self) -> bool {
         self.streaming.load(Ordering::Relaxed)
     }
