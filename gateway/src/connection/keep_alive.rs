@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Settings of the keep-alive, the same for all connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeepAliveSettings {
-    /// Longest silence. Each time it is shortened by up to a fifth, so that connections opened together do not speak together.
+    /// Longest silence. Each time it is shortened by up to a tenth, so that connections opened together do not speak together.
     pub interval: Duration,
     /// Name of the event sent instead of a comment.
     pub event: Option<String>,
@@ -55,7 +55,7 @@ impl KeepAliveSettings {
     }
 }
 
-/// 80-100 % of `interval`.
+/// 90-100 % of `interval`.
 fn jitter(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
-    interval.mul_f64(0.8 + 0.2 * rng.f64())
+    interval.mul_f64(0.9 + 0.1 * rng.f64())
 }

@@ -52,8 +52,8 @@ async fn five_hundred_idle_ones_are_kept_alive() {
         });
     }
     let crowd = listening.join_all().await;
-    // Each after 80 to 100 % of the interval; what a busy machine adds is on top.
-    assert!(began.elapsed() >= INTERVAL.mul_f64(0.8 * 3.0), "four of them after {:?}", began.elapsed());
+    // Each after 90 to 100 % of the interval; what a busy machine adds is on top.
+    assert!(began.elapsed() >= INTERVAL.mul_f64(0.9 * 3.0), "four of them after {:?}", began.elapsed());
     assert_eq!(gateway.metric(&gateway.open()).await, crowd.len() as f64);
 }
 
