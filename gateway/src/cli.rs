@@ -138,7 +138,15 @@ fn on_redis(config: &Config) -> (String, String) {
     let prefix = &config.redis.prefix;
     // As oneself: redis-cli takes a user without a password for the password.
     let server = config.redis.server().unwrap_or_default();
-    (format!("a node on Redis at {address}"), format!("redis-cli -u {server} PUBLISH {prefix}:user:42 hi"))
+    // And knows no Sentinels.
+    let publish = if config.redis.names_sentinels() {
+        format!(
+            "SSE_PUBLISHER__REDIS__PREFIX={prefix} sse-publisher publish --redis-url {server} --channel user:42 --data hi"
+        )
+    } else {
+        format!("redis-cli -u {server} PUBLISH {prefix}:user:42 hi")
+    };
+    (format!("a node on Redis at {address}"), publish)
 }
 
 #[cfg(test)]
@@ -201,6 +209,15 @@ mod tests {
         let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
         assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
         let line = "  publish   redis-cli -u rediss://redis.example:6379 PUBLISH app:user:42 hi\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn greeting_of_a_node_behind_sentinels() {
+        let redis = shared::redis::Settings::new("redis+sentinel://me:hunter2@a,b:1/main");
+        let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
+        let line = "  publish   SSE_PUBLISHER__REDIS__PREFIX=sse sse-publisher publish \
+                    --redis-url redis+sentinel://a:26379,b:1/main --channel user:42 --data hi\n";
         assert!(text.contains(line), "{text}");
     }
 }

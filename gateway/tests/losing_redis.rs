@@ -78,6 +78,24 @@ async fn a_restart_that_kept_the_data_is_a_gap_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_restart_that_kept_the_data_is_none_to_who_trusts_it() {
+    let mut redis = RedisServer::builder().config("appendonly yes").config("appendfsync always").start().await;
+    let gateway = Gateway::on(&redis).env("SSE_GATEWAY__REDIS__TRUST_FAILOVER", "true").start().await;
+    let mut stream = open(&gateway, "/events?channel=a&channel=b").await;
+    publish(&redis, "a", "before").await;
+    assert_eq!(stream.data().await.as_deref(), Some("before"));
+    redis.kill().await;
+    redis.restart().await;
+    publish(&redis, "b", "meanwhile").await;
+    publish(&redis, "a", "after").await;
+    let next: Vec<_> = [stream.event().await.unwrap(), stream.event().await.unwrap()].map(|event| event.data).into();
+    assert_eq!(next, ["meanwhile", "after"], "and no gap");
+    // Without its data it is another life, whoever is trusted.
+    redis.cli(&["FLUSHALL"]).await;
+    assert_eq!(gap(&mut stream).await.1, "data_lost");
+}
+
+#[tokio::test]
 async fn flushed_data_are_a_gap_for_open_streams_and_for_those_that_come_back() {
     let redis = RedisServer::start().await;
     let nodes = [Gateway::on(&redis).start().await, Gateway::on(&redis).start().await];

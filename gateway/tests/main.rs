@@ -34,6 +34,7 @@ mod redis_away;
 mod reload;
 mod request_ids;
 mod resume;
+mod sentinel;
 mod slow;
 mod start;
 mod status;

@@ -74,7 +74,8 @@ async fn main() -> Result<(), Failed> {
     let settings = Settings::new(&server.url());
     let client = Client::new(&settings)?;
     let functions = Functions::load(&mut client.connect().await?, &Keys::default()).await?;
-    let manager = Manager::new_with_config(client.connection_info().clone(), client.connection_config())?;
+    let of_pool = client.server().await?;
+    let manager = Manager::new_with_config(of_pool.connection_info().clone(), of_pool.connection_config())?;
     let pool = Pool::builder(manager).max_size(16).runtime(Runtime::Tokio1).queue_mode(QueueMode::Lifo).build()?;
     let pooled = Pooled(pool, functions);
     let ours = Ours(Publisher::connect(&settings).await?, Channel::parse("rate")?);

@@ -19,6 +19,8 @@ use crate::http::{self, Cors};
 pub const ENV_PREFIX: &str = "SSE_PUBLISHER";
 /// Keys that sound like secrets, and are none.
 const PLAIN: [&str; 1] = ["tls.key"];
+/// More replicas than anybody has of one Redis.
+const MAX_WAIT_REPLICAS: usize = 16;
 /// Where Redis is, unless something else is said.
 pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub tls: TlsSettings,
     /// Pages of other origins.
     pub cors: CorsConfig,
+    /// Replicas that have to have an event before its publish is acknowledged; 0: none.
+    pub wait_replicas: u8,
     /// How to reach Redis.
     pub redis: Settings,
     /// What families of channels have in common.
@@ -124,6 +128,7 @@ impl Default for Config {
             demo: false,
             tls: TlsSettings::default(),
             cors: CorsConfig::default(),
+            wait_replicas: 0,
             redis: Settings::new(DEFAULT_REDIS_URL),
             channels: ChannelSettings::default(),
             chat: ChatSettings::default(),
@@ -224,6 +229,12 @@ impl Config {
         load_effective(sources, &[ChannelSettings::taught()], &PLAIN, check)
     }
 
+    /// How to reach Redis, and how to publish there.
+    #[must_use]
+    pub fn redis_settings(&self) -> Settings {
+        Settings { wait_replicas: self.wait_replicas, ..self.redis.clone() }
+    }
+
     /// Ranges, and rules between keys, that types do not hold; each error names its key.
     #[must_use]
     pub fn check(&self) -> Vec<ConfigError> {
@@ -256,6 +267,7 @@ impl Config {
             Cors::parse(&self.cors.allowed_origins).map(drop).map_err(|error| error.to_string()),
         );
         check("telemetry.filter", check_filter(&self.telemetry.filter));
+        check("wait_replicas", within(usize::from(self.wait_replicas), 0, MAX_WAIT_REPLICAS));
         errors.extend(self.tls.check());
         errors.extend(self.redis.check());
         errors.extend(self.channels.check());

@@ -7,6 +7,7 @@
 //! | [`library`] | how the functions are called, and loading them again where they are gone |
 //! | [`failure`] | what an error of Redis means: for the caller, for the connection, for another try |
 //! | [`item`] | one event on its way: its command, its answer |
+//! | [`replicas`] | waiting for those that are to have an event before it is acknowledged |
 //! | [`pipeline`] | some events in one round trip, with tries until a deadline |
 //! | [`history`] | a channel's history, read and erased |
 //! | [`cancel`] | producers are told to stop |
@@ -33,6 +34,7 @@ pub(crate) mod needs;
 mod node;
 mod orders;
 mod pipeline;
+mod replicas;
 
 use std::fmt;
 use std::sync::Arc;
@@ -107,6 +109,8 @@ struct Inner {
     links: Links,
     library: Library,
     own_keys: OwnKeys,
+    /// As in the settings.
+    wait_replicas: u8,
     /// Those who wait hold it too.
     listening: Arc<Listening>,
     /// To ask all nodes.
@@ -137,11 +141,13 @@ impl Publisher {
         let client = Client::new(settings)?;
         let keys = settings.keys()?;
         let started = start(&client, &keys).await?;
-        let links = Links::new(&client)?;
+        let links = Links::new(&client);
         let library = Library::new(started.functions);
         let own_keys = OwnKeys::new(settings.command_timeout);
         let listening = Listening::new(&client, &keys);
-        Ok(Self { inner: Arc::new(Inner { client, keys, links, library, own_keys, listening, turns: Turns::new() }) })
+        let (wait_replicas, turns) = (settings.wait_replicas, Turns::new());
+        let inner = Inner { client, keys, links, library, own_keys, wait_replicas, listening, turns };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Publishes one event.

@@ -127,8 +127,9 @@ impl Service {
         operator::start(admin, health.clone(), prometheus, config.limits.write_timeout)
             .map_err(system("serve the operator port"))?;
 
+        let settings = config.redis_settings();
         let publisher = tokio::select! {
-            publisher = Publisher::connect(&config.redis) => publisher?,
+            publisher = Publisher::connect(&settings) => publisher?,
             signal = signals.next() => {
                 tracing::info!(signal, "stopped before Redis was reached");
                 return Ok(());

@@ -7,7 +7,7 @@ use rcgen::{
 };
 
 /// PEM files of a server that answers on this machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Certificates {
     /// The authority's certificate: what a client is told to trust.
     pub ca: PathBuf,

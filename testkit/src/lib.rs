@@ -13,6 +13,7 @@ mod ports;
 mod prometheus;
 mod proxy;
 mod redis;
+mod sentinels;
 mod tls;
 mod tokens;
 
@@ -23,6 +24,7 @@ pub use ports::free_ports;
 pub use prometheus::{Prometheus, promtool};
 pub use proxy::Proxy;
 pub use redis::{RedisServer, RedisServerBuilder};
+pub use sentinels::{SENTINEL_NAME, Sentinels, SentinelsBuilder};
 pub use tls::{TlsStream, TlsTunnel, tls_client, tls_connect};
 pub use tokens::TokenKey;
 

@@ -24,9 +24,23 @@ pub struct RedisServerBuilder {
     program: OsString,
     config: Vec<String>,
     tls: bool,
+    certificates: Option<Certificates>,
+    is_sentinel: bool,
 }
 
 impl RedisServerBuilder {
+    /// A Sentinel: a server that watches others. Which ones, lines of [`config`](Self::config) say.
+    pub fn sentinel(mut self) -> Self {
+        self.is_sentinel = true;
+        self
+    }
+
+    /// TLS, by the certificate of another server.
+    pub fn tls_as(mut self, other: &RedisServer) -> Self {
+        self.certificates = other.certificates.clone();
+        self
+    }
+
     /// The server to start, by its name on the PATH or by its path; `redis-server` where nothing is said.
     pub fn program(mut self, program: impl Into<OsString>) -> Self {
         self.program = program.into();
@@ -83,8 +97,9 @@ impl RedisServerBuilder {
 
     fn prepare(self) -> RedisServer {
         let folder = tempfile::tempdir().unwrap();
-        let certificates = self.tls.then(|| Certificates::create(folder.path()));
-        RedisServer { child: None, folder, program: self.program, config: self.config, certificates, port: 0 }
+        let certificates = self.certificates.or_else(|| self.tls.then(|| Certificates::create(folder.path())));
+        let Self { program, config, is_sentinel, .. } = self;
+        RedisServer { child: None, folder, program, config, certificates, port: 0, is_sentinel }
     }
 }
 
@@ -98,12 +113,19 @@ pub struct RedisServer {
     config: Vec<String>,
     certificates: Option<Certificates>,
     port: u16,
+    is_sentinel: bool,
 }
 
 impl RedisServer {
     /// How to start one that is not as the defaults have it.
     pub fn builder() -> RedisServerBuilder {
-        RedisServerBuilder { program: "redis-server".into(), config: Vec::new(), tls: false }
+        RedisServerBuilder {
+            program: "redis-server".into(),
+            config: Vec::new(),
+            tls: false,
+            certificates: None,
+            is_sentinel: false,
+        }
     }
 
     /// Starts one with the defaults: no password, no TLS, no persistence.
@@ -125,6 +147,11 @@ impl RedisServer {
     /// When it is down.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().and_then(Child::id).expect("the server is down")
+    }
+
+    /// Whether it was started and not killed or stopped since.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
     }
 
     /// The folder in which it runs: its files are there, under their usual names, and its log.
@@ -223,10 +250,11 @@ impl RedisServer {
     /// Starts the process and waits until it answers. Says why it does not.
     async fn launch(&mut self) -> Result<(), String> {
         fs::write(self.path("server.conf"), self.config_file()).unwrap();
+        let sentinel: &[&str] = if self.is_sentinel { &["--sentinel"] } else { &[] };
         let log = File::options().create(true).append(true).open(self.path("server.log")).unwrap();
         let mut command = Command::new(&self.program);
         // A locale that the machine lacks would be fatal.
-        command.arg("server.conf").current_dir(self.folder.path()).env("LC_ALL", "C").kill_on_drop(true);
+        command.arg("server.conf").args(sentinel).current_dir(self.folder.path()).env("LC_ALL", "C").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("{} cannot be started: {error}; {HOW_TO_INSTALL}", self.program.display());

@@ -22,6 +22,7 @@ mod sweep;
 mod telling;
 pub(crate) mod wanted;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -211,7 +212,8 @@ impl RedisBroker {
         }
     }
 
-    /// Waits before the next try, taking note of what the hub wants meanwhile. `false`: stop.
+    /// Waits before the next try, no longer than until Sentinels name another server, taking note of what the hub wants meanwhile.
+    /// `false`: stop.
     async fn wait(
         &self,
         pause: Duration,
@@ -220,10 +222,12 @@ impl RedisBroker {
         stop: &CancellationToken,
     ) -> bool {
         let until = Instant::now() + pause;
+        let mut turns = pin!(self.client.turns());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return false,
                 () = sleep_until(until) => return true,
+                () = &mut turns => return true,
                 item = interest.recv() => match item {
                     Some(item) => wanted.note(item),
                     None => return false,

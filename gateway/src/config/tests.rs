@@ -342,8 +342,8 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
         text.lines().map(|line| format!("{}\n", if shown(line) { &line[2..] } else { line })).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shown.toml");
-    // Certificates are for TLS.
-    let uncommented = uncommented.replace("\"redis://", "\"rediss://");
+    // Certificates are for TLS, and who asks Sentinels for those.
+    let uncommented = uncommented.replace("\"redis://127.0.0.1:6379\"", "\"rediss+sentinel://127.0.0.1/main\"");
     // An upstream is for the embedded broker.
     let (upstream, others): (Vec<_>, Vec<_>) = uncommented.lines().partition(|line| line.starts_with("upstream = "));
     std::fs::write(&path, others.join("\n")).unwrap();

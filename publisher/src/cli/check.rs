@@ -59,13 +59,14 @@ impl Check {
 }
 
 async fn ask(effective: &Effective<Config>, address: &str) -> Result<u8, Failure> {
-    let settings = &effective.config.redis;
+    let settings = &effective.config.redis_settings();
     // Both were checked with the settings.
     let unusable = |key: &str, why: &dyn std::fmt::Display| Failure::usage(ConfigError::invalid(key, why));
     let client = Client::new(settings).map_err(|error| unusable("redis", &error))?;
     let keys = settings.keys().map_err(|error| unusable("redis.prefix", &error))?;
     let channel = channel(ANY_CHANNEL).map_err(|error| unusable("redis", &error))?;
-    let findings = look(&client, &keys, |functions| needs(functions, &keys, &channel), false).await;
+    let findings =
+        look(&client, &keys, |functions| needs(functions, &keys, &channel, settings.wait_replicas > 0), false).await;
     let findings = findings.map_err(Failure::run)?;
     let mut text = summary(effective, address);
     for finding in &findings {

@@ -171,7 +171,7 @@ impl Common {
 
 /// What carries out a command's publications: the same as the HTTP service has.
 async fn connect(config: &Config) -> Result<Arc<dyn Publish>, Failure> {
-    let publisher = Publisher::connect(&config.redis).await.map_err(Failure::connect)?;
+    let publisher = Publisher::connect(&config.redis_settings()).await.map_err(Failure::connect)?;
     Ok(Arc::new(Configured::new(Arc::new(publisher), config.channels.clone())))
 }
 

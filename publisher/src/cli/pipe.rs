@@ -69,8 +69,9 @@ impl Args {
         let end = self.end(&config)?;
         let signal_error = |error| Failure::run(format!("cannot catch signals: {error}"));
         let mut signals = Signals::install().map_err(signal_error)?;
+        let settings = config.redis_settings();
         let publisher = tokio::select! {
-            publisher = Publisher::connect(&config.redis) => publisher.map_err(Failure::connect)?,
+            publisher = Publisher::connect(&settings) => publisher.map_err(Failure::connect)?,
             code = signals.next() => return Ok(code),
         };
         let cancelled = if self.cancellable { publisher.cancelled(&self.channel).boxed() } else { pending().boxed() };

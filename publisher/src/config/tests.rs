@@ -11,7 +11,8 @@ use super::*;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 21] = [
+const RANGES: [Range; 22] = [
+    ("wait_replicas", ["0", "16"], [None, Some("17")], &[]),
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
@@ -266,10 +267,12 @@ fn what_the_file_shows_behind_a_comment_sign_works() {
     assert_eq!(config.channels.0.len(), 2, "{rules}");
     assert!(config.channels.0[0].history.is_some() && config.channels.0[1].ephemeral, "{rules}");
 
-    let shown = |line: &&str| ["# password = ", "# ca_file = "].iter().any(|key| line.starts_with(key));
+    let keys = ["# password = ", "# sentinel_user = ", "# sentinel_password = ", "# ca_file = "];
+    let shown = |line: &&str| keys.iter().any(|key| line.starts_with(key));
     let lines: String = text.lines().filter(shown).map(|line| format!("{}\n", &line[2..])).collect();
-    let config = by_file(&format!("[redis]\nurl = 'rediss://h'\n{lines}")).unwrap();
+    let config = by_file(&format!("[redis]\nurl = 'rediss+sentinel://h/main'\n{lines}")).unwrap();
     assert!(config.redis.password.is_some() && config.redis.ca_file.is_some(), "{lines}");
+    assert!(config.redis.sentinel_user.is_some() && config.redis.sentinel_password.is_some(), "{lines}");
 
     let shown = |line: &&str| {
         ["# upstream = ", "# model = ", "# key = ", "# system = "].iter().any(|key| line.starts_with(key))

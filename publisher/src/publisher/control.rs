@@ -12,7 +12,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisError, cmd};
 use shared::order::{FIELD, Order, Revocation};
 use shared::position::Position;
-use shared::redis::describe;
+use shared::redis::{Server, describe};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -64,14 +64,19 @@ impl Reader<'_> {
         let (mut failed, mut away) = (0_u32, None::<Instant>);
         loop {
             let session = async {
-                let mut connection = self.begin().await?;
-                self.follow(&mut connection, || {
+                let server = self.inner.client.server().await?;
+                let mut connection = self.begin(&server).await?;
+                let follow = self.follow(&mut connection, || {
                     failed = 0;
                     if let Some(since) = away.take() {
                         tracing::info!(after = ?since.elapsed(), "hearing orders again");
                     }
-                })
-                .await
+                });
+                tokio::select! {
+                    ended = follow => ended,
+                    // At once: there is no other reason to wait with that.
+                    () = server.left() => Ok(()),
+                }
             };
             let error = tokio::select! {
                 () = stop.cancelled() => return,
@@ -90,13 +95,14 @@ impl Reader<'_> {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(jittered(longest)) => {}
+                () = self.inner.client.turns() => {}
             }
         }
     }
     /// Connects, and reads what is there to begin with: first the end of the stream, then the revocations, so that nothing is
     /// between the two.
-    async fn begin(&mut self) -> Result<MultiplexedConnection, RedisError> {
-        let mut connection = self.inner.client.connect().await?;
+    async fn begin(&mut self, server: &Server) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection = server.connect().await?;
         let keys = &self.inner.keys;
         let last = end_of(&mut connection, &keys.control()).await?;
         // A stream that ends before what was heard has begun anew.

@@ -51,6 +51,8 @@ pub(super) struct Item {
     publication: Publication,
     /// An idempotency key of the publisher's own, and its seconds.
     own_key: Option<(String, u64)>,
+    /// An earlier try of ours has published it, and was not the last one all the same.
+    is_published: bool,
     /// Known once it is certain, or given up.
     pub(super) outcome: Option<Result<Receipt, PublishError>>,
 }
@@ -60,7 +62,15 @@ impl Item {
         let outcome = refusal(channel, &publication).map(Err);
         let needs_key = !publication.ephemeral && publication.once.is_none();
         let own_key = needs_key.then(|| (own_keys.next(), own_keys.ttl_s));
-        Self { key: keys.channel(channel), publication, own_key, outcome }
+        Self { key: keys.channel(channel), publication, own_key, is_published: false, outcome }
+    }
+
+    /// Where it is published, its outcome is open again, and another try will find it published. Returns whether it is.
+    pub(super) fn reopen(&mut self) -> bool {
+        let Some(Ok(receipt)) = self.outcome.as_ref().filter(|_| self.is_durable()) else { return false };
+        self.is_published |= !receipt.duplicate;
+        self.outcome = None;
+        true
     }
 
     pub(super) fn is_durable(&self) -> bool {
@@ -77,7 +87,8 @@ impl Item {
         self.publication.payload.len() + self.key.len() + AROUND_BYTES
     }
 
-    pub(super) fn command(&self, functions: &Functions) -> Cmd {
+    /// `waits`: a WAIT follows on the same connection.
+    pub(super) fn command(&self, functions: &Functions, waits: bool) -> Cmd {
         let payload = &self.publication.payload;
         if self.publication.ephemeral {
             let mut publish = redis::cmd("PUBLISH");
@@ -91,6 +102,7 @@ impl Item {
             ttl_s: self.publication.ttl.map(whole_seconds),
             once: once.or(own_key.map(|(key, _)| key.as_str())),
             once_ttl_s: own_key.map(|(_, ttl_s)| *ttl_s),
+            waits,
         };
         functions.publish(&self.key, payload, args)
     }
@@ -105,7 +117,7 @@ impl Item {
         let reply: PublishReply = from_redis_value(answer)?;
         let tag = Tag::of(&reply.epoch, partitions);
         let cursor = CursorPart { partition: None, position: reply.position, tag };
-        let ours = reply.duplicate && self.own_key.is_some();
+        let ours = reply.duplicate && (self.own_key.is_some() || self.is_published);
         let receipt = Receipt {
             position: Some(reply.position),
             cursor: Some(cursor),

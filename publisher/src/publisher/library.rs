@@ -43,6 +43,7 @@ impl Library {
         let failed = |error: redis::RedisError| Failure::of(&error);
         let mut connection = client.connect().await.map_err(failed)?;
         let functions = Functions::load(&mut connection, keys).await.map_err(failed)?;
+        let functions = functions.trusting(client.settings().trust_failover);
         tracing::info!(address = client.address(), "the functions were gone from Redis and are loaded again");
         let loaded = Loaded { functions, times: missed.times + 1 };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;

@@ -15,8 +15,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisResult, Value};
-use shared::redis::Client;
+use redis::{Pipeline, RedisError, RedisResult, Value};
+use shared::redis::{Client, Server};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
@@ -46,6 +46,8 @@ pub(super) struct Line {
 
 struct Link {
     connection: MultiplexedConnection,
+    /// The server at its other end.
+    server: Server,
     born: Instant,
     /// Milliseconds since `born` of the latest answer. Written by whoever gets one, read by those who wait for theirs.
     answered: AtomicU64,
@@ -116,9 +118,13 @@ impl Line {
         {
             return Err(failure.clone());
         }
-        match self.client.connect().await {
-            Ok(connection) => {
-                let link = Arc::new(Link::new(connection));
+        let connected = async {
+            let server = self.client.server().await?;
+            Ok::<_, RedisError>((server.connect().await?, server))
+        };
+        match connected.await {
+            Ok((connection, server)) => {
+                let link = Arc::new(Link::new(connection, server));
                 *self.lock() = Some(Arc::clone(&link));
                 Ok(link)
             }
@@ -130,11 +136,11 @@ impl Line {
         }
     }
 
-    /// The link there is, unless it is silent.
+    /// The link there is, unless it is silent, or leads to a server that is no longer the one.
     fn current(&self) -> Option<Arc<Link>> {
         let mut current = self.lock();
         // Those who asked may have given up by themselves before they could know.
-        _ = current.take_if(|link| link.silent_for() >= self.patience);
+        _ = current.take_if(|link| link.silent_for() >= self.patience || link.server.is_left());
         current.clone()
     }
 
@@ -150,9 +156,9 @@ impl Line {
 }
 
 impl Link {
-    fn new(connection: MultiplexedConnection) -> Self {
+    fn new(connection: MultiplexedConnection, server: Server) -> Self {
         // Connecting ends with an answer.
-        Self { connection, born: Instant::now(), answered: AtomicU64::new(0), asked: AtomicU64::new(NOTHING) }
+        Self { connection, server, born: Instant::now(), answered: AtomicU64::new(0), asked: AtomicU64::new(NOTHING) }
     }
 
     fn now(&self) -> u64 {
@@ -213,6 +219,11 @@ impl Place<'_> {
                 return Err(Failure { breaks_link: silent, ..Failure::late() });
             }
         }
+    }
+
+    /// Whether the server at the other end is no longer the one.
+    pub(super) fn is_left(&self) -> bool {
+        self.link.server.is_left()
     }
 
     /// Where `failure` is one of the link, the next call opens another. Those who are on it wait for theirs.

@@ -4,12 +4,13 @@
 //! The pool asks a connection by PING whether it is there each time that it lends it (deadpool-redis knows no other way).
 //! What takes one is large or rare, so that this round trip does not show.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, QueueMode, Runtime, Timeouts};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
-use shared::redis::{Client, ClientError, describe};
+use shared::redis::{Client, Server, describe};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
@@ -20,52 +21,96 @@ use super::line::{self, Line, Place};
 const MAX_LINKS: usize = 16;
 
 pub(super) struct Links {
-    pool: Pool,
+    client: Client,
+    /// To the server that was the one when it was needed last; `None`: nobody has needed it yet.
+    pools: Mutex<Option<Pools>>,
     line: Line,
     connect_timeout: Duration,
     /// Deadline of a call.
     timeout: Duration,
 }
 
+/// Of one server.
+#[derive(Clone)]
+struct Pools {
+    server: Server,
+    any: Pool,
+    /// For those who keep a connection waiting: they are not to keep others from having one.
+    waiting: Pool,
+}
+
 /// A connection lent to one call.
 pub(super) struct Link {
-    connection: Connection,
+    connection: MultiplexedConnection,
+    /// The same as the pool's, which has it back at the end.
+    lent: Option<Connection>,
+    /// Something was asked on it and not answered yet. Where that is all there is, it is closed: whoever got it next would wait for it.
+    is_asked: bool,
     /// Where it is from.
     pool: Pool,
+    /// To which it leads.
+    server: Server,
 }
 
 impl Links {
     /// Connects to nothing yet.
-    pub(super) fn new(client: &Client) -> Result<Self, ClientError> {
-        let info = client.connection_info().clone();
-        let manager = Manager::new_with_config(info, client.connection_config())
-            .map_err(|error| ClientError::Url(describe(&error)))?;
-        let pool = Pool::builder(manager)
-            .max_size(MAX_LINKS)
-            .runtime(Runtime::Tokio1)
-            // The one used last is the least likely to have been forgotten by something on the way.
-            .queue_mode(QueueMode::Lifo)
-            .build()
-            // It cannot fail with a runtime.
-            .map_err(|error| ClientError::Url(error.to_string()))?;
+    pub(super) fn new(client: &Client) -> Self {
         let (connect_timeout, timeout) = (client.settings().connect_timeout, client.settings().command_timeout);
         let line = Line::new(client, timeout);
-        Ok(Self { pool, line, connect_timeout, timeout })
+        Self { client: client.clone(), pools: Mutex::default(), line, connect_timeout, timeout }
+    }
+
+    /// Those of the server there is now.
+    async fn pools(&self) -> Result<Pools, Failure> {
+        if let Some(current) = self.current() {
+            return Ok(current);
+        }
+        let failed = |error| Failure::of(&error);
+        let server = self.client.server().await.map_err(failed)?;
+        if server.is_named() {
+            // The pool does not look whether it is a primary.
+            server.connect().await.map_err(failed)?;
+        }
+        let (any, waiting) = (open(&server)?, open(&server)?);
+        let mut current = self.lock();
+        // Meanwhile somebody else may have come as far.
+        _ = current.take_if(|pools| pools.server.is_left());
+        Ok(current.get_or_insert(Pools { server, any, waiting }).clone())
+    }
+
+    /// The same, unless the server is no longer the one.
+    fn current(&self) -> Option<Pools> {
+        let mut current = self.lock();
+        _ = current.take_if(|pools| pools.server.is_left());
+        current.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pools>> {
+        // Nothing under this lock can panic half-way.
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server was the wrong one: no other connection to it is better.
+    fn forget_idle(&self) {
+        if let Some(Pools { any, waiting, .. }) = self.current() {
+            let _ = (any.retain(|_, _| false), waiting.retain(|_, _| false));
+        }
     }
 
     /// The way that so many commands of so many bytes take. The failure is one before anything was sent. `once`: they
-    /// cannot be repeated.
+    /// cannot be repeated. `alone`: they keep the connection waiting, and nobody else is to wait with it.
     pub(super) async fn way(
         &self,
         commands: usize,
         bytes: usize,
         once: bool,
+        alone: bool,
         deadline: Instant,
     ) -> Result<Way<'_>, Failure> {
-        if commands <= line::MAX_COMMANDS && bytes <= line::MAX_BYTES {
-            return Ok(Way::Together(self.line.place(bytes, once, deadline).await?, &self.pool));
+        if !alone && commands <= line::MAX_COMMANDS && bytes <= line::MAX_BYTES {
+            return Ok(Way::Together(self.line.place(bytes, once, deadline).await?, self));
         }
-        Ok(Way::Alone(self.lend(deadline).await?, &self.line))
+        Ok(Way::Alone(Box::new(self.lend_from(alone, deadline).await?), &self.line))
     }
 
     /// When a call that begins now has to be over.
@@ -78,25 +123,35 @@ impl Links {
     /// Something on the way, such as a NAT, may have forgotten a connection that was idle: nothing on it is answered or
     /// refused. Where one hangs the others do, so half of the time is for all of them, and the rest for a new one.
     pub(super) async fn lend(&self, deadline: Instant) -> Result<Link, Failure> {
-        let idle = self.pool.status().available > 0;
-        let for_idle = deadline.checked_sub(self.timeout / 2).filter(|_| idle);
-        if let Some(for_idle) = for_idle {
-            match timeout_at(for_idle, self.lend_one()).await {
-                Ok(result) => return result,
-                Err(_) => _ = self.pool.retain(|_, _| false),
-            }
-        }
-        timeout_at(deadline, self.lend_one()).await.unwrap_or_else(|_| Err(Failure::late()))
+        self.lend_from(false, deadline).await
     }
 
-    async fn lend_one(&self) -> Result<Link, Failure> {
+    /// `waits`: it is to be kept waiting.
+    async fn lend_from(&self, waits: bool, deadline: Instant) -> Result<Link, Failure> {
+        let pools = timeout_at(deadline, self.pools()).await.unwrap_or_else(|_| Err(Failure::late()))?;
+        let (server, pool) = (pools.server, if waits { pools.waiting } else { pools.any });
+        let idle = pool.status().available > 0;
+        let for_idle = deadline.checked_sub(self.timeout / 2).filter(|_| idle);
+        if let Some(for_idle) = for_idle {
+            match timeout_at(for_idle, self.lend_one(&server, &pool)).await {
+                Ok(result) => return result,
+                Err(_) => _ = pool.retain(|_, _| false),
+            }
+        }
+        timeout_at(deadline, self.lend_one(&server, &pool)).await.unwrap_or_else(|_| Err(Failure::late()))
+    }
+
+    async fn lend_one(&self, server: &Server, pool: &Pool) -> Result<Link, Failure> {
         let timeouts = Timeouts {
             wait: Some(self.timeout),
             create: Some(self.connect_timeout.min(self.timeout)),
             recycle: Some(self.timeout / 2),
         };
-        match self.pool.timeout_get(&timeouts).await {
-            Ok(connection) => Ok(Link { connection, pool: self.pool.clone() }),
+        match pool.timeout_get(&timeouts).await {
+            Ok(connection) => {
+                let (pool, server) = (pool.clone(), server.clone());
+                Ok(Link { connection: (*connection).clone(), lent: Some(connection), is_asked: false, pool, server })
+            }
             Err(PoolError::Backend(error)) => Err(Failure::of(&error)),
             Err(PoolError::Timeout(_)) => Err(Failure::late()),
             Err(error) => Err(Failure::away(error.to_string())),
@@ -117,6 +172,19 @@ impl Links {
     }
 }
 
+fn open(server: &Server) -> Result<Pool, Failure> {
+    let manager = Manager::new_with_config(server.connection_info().clone(), server.connection_config())
+        .map_err(|error| Failure::away(describe(&error)))?;
+    Pool::builder(manager)
+        .max_size(MAX_LINKS)
+        .runtime(Runtime::Tokio1)
+        // The one used last is the least likely to have been forgotten by something on the way.
+        .queue_mode(QueueMode::Lifo)
+        .build()
+        // It cannot fail with a runtime.
+        .map_err(|error| Failure::away(error.to_string()))
+}
+
 impl Link {
     pub(super) fn connection(&mut self) -> &mut MultiplexedConnection {
         &mut self.connection
@@ -124,25 +192,39 @@ impl Link {
 
     /// Gives it back to the pool, or closes it where `failure` is one of the connection; and with it all that are idle where
     /// the server is the wrong one.
-    pub(super) fn end(self, failure: &Failure) {
-        if failure.breaks_link {
-            drop(Connection::take(self.connection));
-        }
+    pub(super) fn end(mut self, failure: &Failure) {
+        self.is_asked |= failure.breaks_link;
         if failure.is_elsewhere {
             let _ = self.pool.retain(|_, _| false);
         }
     }
 }
 
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(connection) = self.lent.take_if(|_| self.is_asked) {
+            drop(Connection::take(connection));
+        }
+    }
+}
+
 /// How one pipeline of publishes gets to Redis.
 pub(super) enum Way<'a> {
-    /// On the line, with those of other calls. Beside it the pool, whose connections lead to the same server.
-    Together(Place<'a>, &'a Pool),
-    /// On a connection of its own. Beside it the line.
-    Alone(Link, &'a Line),
+    /// On the line, with those of other calls.
+    Together(Place<'a>, &'a Links),
+    /// On a connection of its own. Beside it the line, which leads to the same server.
+    Alone(Box<Link>, &'a Line),
 }
 
 impl Way<'_> {
+    /// Whether the server at the other end is no longer the one.
+    pub(super) fn is_left(&self) -> bool {
+        match self {
+            Self::Together(place, _) => place.is_left(),
+            Self::Alone(link, _) => link.server.is_left(),
+        }
+    }
+
     /// The commands' answers, or why there are none; then nobody knows what was carried out.
     pub(super) async fn send(
         &mut self,
@@ -153,7 +235,10 @@ impl Way<'_> {
             Self::Together(place, _) => return place.send(commands, deadline).await,
             Self::Alone(link, _) => link,
         };
-        match timeout_at(deadline, commands.query_async(link.connection())).await {
+        link.is_asked = true;
+        let answered = timeout_at(deadline, commands.query_async(link.connection())).await;
+        link.is_asked = answered.is_err();
+        match answered {
             Ok(answers) => answers.map_err(|error| Failure::of(&error)),
             Err(_) => Err(Failure::late()),
         }
@@ -162,10 +247,10 @@ impl Way<'_> {
     /// As [`Link::end`].
     pub(super) fn end(self, failure: &Failure) {
         match self {
-            Self::Together(place, pool) => {
+            Self::Together(place, links) => {
                 place.give_up(failure);
                 if failure.is_elsewhere {
-                    let _ = pool.retain(|_, _| false);
+                    links.forget_idle();
                 }
             }
             Self::Alone(link, line) => {

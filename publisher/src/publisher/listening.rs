@@ -111,7 +111,10 @@ async fn listen(shared: Arc<Shared>) {
         };
         if let Err(lost) = ended {
             telling.lost(&lost, shared.client.address());
-            sleep(pause(failed)).await;
+            tokio::select! {
+                () = sleep(pause(failed)) => {}
+                () = shared.client.turns() => {}
+            }
             failed = failed.saturating_add(1);
         }
         if shared.may_end() {

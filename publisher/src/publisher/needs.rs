@@ -10,9 +10,9 @@ use shared::redis::{Functions, Need};
 /// Stands for any `once` key. Nothing is written under that name.
 const SOMETHING: &str = "check";
 
-/// All of it. `channel` stands for any that somebody publishes to.
+/// All of it. `channel` stands for any that somebody publishes to; `waits`: for replicas.
 #[must_use]
-pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel) -> Vec<Need> {
+pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel, waits: bool) -> Vec<Need> {
     let (name, last, clock) = (keys.channel(channel), keys.last(channel), keys.clock(keys.partition(channel)));
     let (once, cancel) = (keys.once(channel, SOMETHING), keys.cancel(channel));
     let (control, renewals, revoked) = (keys.control(), keys.renewals(), keys.revoked());
@@ -35,6 +35,7 @@ pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel) -> Ve
         format!("SET {clock} x"),
         format!("PUBLISH {name} x"),
     ]));
+    publishing.extend(waits.then(|| command("WAIT 0 1")));
     vec![
         Need::essential("publishing", publishing),
         Need::useful(

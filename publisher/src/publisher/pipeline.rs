@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::failure::{Failure, no_outcome};
 use super::item::Item;
 use super::links::Way;
-use super::{Inner, library};
+use super::{Inner, library, replicas};
 use crate::{Publication, PublishError, Receipt};
 
 /// Commands of one pipeline at most: Redis serves nobody else meanwhile, some 10 ms.
@@ -109,14 +109,21 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
     }
     let bytes = open.iter().map(|item| item.bytes()).sum();
     let once = open.iter().any(|item| !item.is_durable());
-    let mut way = inner.links.way(open.len(), bytes, once, deadline).await?;
+    let waits = inner.wait_replicas > 0 && open.iter().any(|item| item.is_durable());
+    let mut way = inner.links.way(open.len(), bytes, once, waits, deadline).await?;
     let loaded = inner.library.current();
-    let mut commands = Pipeline::with_capacity(open.len());
-    open.iter().for_each(|item| _ = commands.add_command(item.command(&loaded.functions)));
-    let answers = match way.send(commands.ignore_errors(), deadline).await {
+    let mut commands = Pipeline::with_capacity(open.len() + 1);
+    open.iter().for_each(|item| _ = commands.add_command(item.command(&loaded.functions, waits)));
+    if waits {
+        replicas::wait(&mut commands, inner.wait_replicas, deadline);
+    }
+    let mut answers = match way.send(commands.ignore_errors(), deadline).await {
         Ok(answers) => answers,
         Err(failure) => return Err(broken(way, &mut open, failure)),
     };
+    let missing = if waits { replicas::missing(answers.pop(), inner.wait_replicas) } else { None };
+    // What a server has taken that is no longer the one may be lost.
+    let unsafe_yet = way.is_left().then(|| Failure::away("the Sentinels name another primary".to_owned())).or(missing);
     let taken = take(&mut open, answers, inner.keys.partitions());
     if !taken.ours.is_empty() {
         let channels: Vec<&str> = taken.ours.iter().map(|place| open[*place].key()).collect();
@@ -128,10 +135,15 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
             }
         }
     }
-    if let Some(breaking) = &taken.breaking {
+    let breaking = taken.breaking.as_ref().or(unsafe_yet.as_ref().filter(|failure| failure.breaks_link));
+    if let Some(breaking) = breaking {
         way.end(breaking);
     }
-    let Some(failure) = taken.failure else { return Ok(()) };
+    // They are published, and sent again, for the replicas or to the other server: where they are known there, nobody hears them twice.
+    let reopened =
+        unsafe_yet.filter(|_| open.iter_mut().map(|item| item.reopen()).filter(|reopened| *reopened).count() > 0);
+    // What was not published at all says more than that replicas lack it.
+    let Some(failure) = taken.failure.or(reopened) else { return Ok(()) };
     if failure.no_functions {
         load_again(inner, &loaded, deadline).await?;
     }

@@ -11,4 +11,6 @@ mod line;
 mod lost_answers;
 mod orders;
 mod receipts;
+mod replicas;
+mod sentinel;
 mod support;

@@ -40,7 +40,11 @@ const MAX_TRIES: u32 = 5;
 
 /// How the functions are called on one server. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Functions(Mode);
+pub struct Functions {
+    mode: Mode,
+    /// A failover or restart alone is no other life of the data.
+    trusting: bool,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mode {
@@ -59,6 +63,8 @@ pub struct PublishArgs<'a> {
     pub once: Option<&'a str>,
     /// Seconds that the idempotency key lives.
     pub once_ttl_s: Option<u64>,
+    /// A WAIT follows on the same connection: a repetition writes too.
+    pub waits: bool,
 }
 
 /// What `sse_publish` answers.
@@ -121,15 +127,15 @@ impl Functions {
             redis::cmd("WATCH").arg(keys.functions()).exec_async(connection).await?;
             let theirs = match library_version(connection).await {
                 Err(error) if is_unknown_command(&error) => return Self::load_script(connection).await,
-                Err(error) if is_not_permitted(&error) => return Ok(Self(Mode::Library)),
+                Err(error) if is_not_permitted(&error) => return Ok(Self::by(Mode::Library)),
                 other => other?,
             };
             if theirs >= Some(ours) {
                 redis::cmd("UNWATCH").exec_async(connection).await?;
-                return Ok(Self(Mode::Library));
+                return Ok(Self::by(Mode::Library));
             }
             if load_library(connection, keys, ours).await? {
-                return Ok(Self(Mode::Library));
+                return Ok(Self::by(Mode::Library));
             }
         }
         Err((redis::ErrorKind::Client, "others load the function library all the time").into())
@@ -138,7 +144,17 @@ impl Functions {
     async fn load_script(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
         redis::cmd("UNWATCH").exec_async(connection).await?;
         let sha: String = redis::cmd("SCRIPT").arg("LOAD").arg(script()).query_async(connection).await?;
-        Ok(Self(Mode::Script { sha: sha.into() }))
+        Ok(Self::by(Mode::Script { sha: sha.into() }))
+    }
+
+    fn by(mode: Mode) -> Self {
+        Self { mode, trusting: false }
+    }
+
+    /// Whether the data are taken to have survived a failover or a restart: [`clock`](Self::clock) keeps the epoch then.
+    #[must_use]
+    pub fn trusting(self, trusting: bool) -> Self {
+        Self { trusting, ..self }
     }
 
     /// Publishes `payload` on the channel whose name in Redis is `key`; answered by a [`PublishReply`].
@@ -150,6 +166,9 @@ impl Functions {
         cmd.arg(number(args.history.map(u64::from))).arg(number(args.ttl_s)).arg(args.once.unwrap_or_default());
         // Asks for the long answer.
         cmd.arg("1").arg(number(args.once_ttl_s));
+        if args.waits {
+            cmd.arg("1");
+        }
         cmd
     }
 
@@ -158,8 +177,10 @@ impl Functions {
     #[must_use]
     pub fn clock(&self, key: &str, node: Option<&str>) -> Cmd {
         let mut cmd = self.call(CLOCK, key);
-        if let Some(node) = node {
-            cmd.arg(node);
+        match (node, self.trusting) {
+            (node, true) => _ = cmd.arg(node.unwrap_or_default()).arg("1"),
+            (Some(node), false) => _ = cmd.arg(node),
+            (None, false) => {}
         }
         cmd
     }
@@ -183,7 +204,7 @@ impl Functions {
 
     /// How they are called on a server that has functions, or on one that has not; whether they are there is not known.
     pub(super) fn unseen(library: bool) -> Self {
-        Self(if library { Mode::Library } else { Mode::Script { sha: UNKNOWN_SHA.into() } })
+        Self::by(if library { Mode::Library } else { Mode::Script { sha: UNKNOWN_SHA.into() } })
     }
 
     /// Takes or renews leases of the user whose presence is told on the channel whose name in Redis is `key`, for `time`; zero gives them
@@ -219,7 +240,7 @@ impl Functions {
     }
 
     fn call(&self, function: &str, key: &str) -> Cmd {
-        match &self.0 {
+        match &self.mode {
             Mode::Library => {
                 let mut cmd = redis::cmd("FCALL");
                 cmd.arg(function).arg(1).arg(key);
@@ -234,15 +255,18 @@ impl Functions {
     }
 }
 
-/// Whether a call failed because the functions are gone from the server, as after a restart or a flush: load them again.
+/// Whether a call failed because the functions are gone from the server, as after a restart or a flush, or are older ones, which take
+/// fewer arguments: load them again.
 /// Nothing of such a call was done.
 #[must_use]
 pub fn is_missing(error: &RedisError) -> bool {
     let error = first_error(error);
     error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
         || error.detail().is_some_and(|detail| {
-            // Another server took this one's place, and knows no functions.
-            detail.starts_with("Function not found") || (is_unknown_command(&error) && detail.contains("FCALL"))
+            // Another server took this one's place, and knows no functions, or those of an older version.
+            detail.starts_with("Function not found")
+                || (is_unknown_command(&error) && detail.contains("FCALL"))
+                || (detail.starts_with("sse_") && detail.contains(": arguments are "))
         })
 }
 
@@ -362,28 +386,32 @@ mod tests {
         let args = PublishArgs { history: Some(5), once: Some("k"), ..PublishArgs::default() };
         let packed = |cmd: Cmd| String::from_utf8(cmd.get_packed_command()).unwrap().replace("\r\n", " ");
         assert_eq!(
-            packed(Functions(Mode::Library).publish("sse:a", b"x", args)),
+            packed(Functions::by(Mode::Library).publish("sse:a", b"x", args)),
             "*10 $5 FCALL $11 sse_publish $1 1 $5 sse:a $1 x $1 5 $0  $1 k $1 1 $0  "
         );
-        let script = Functions(Mode::Script { sha: "abc".into() });
+        let script = Functions::by(Mode::Script { sha: "abc".into() });
         assert_eq!(
             packed(script.clock("sse.clock", Some("n"))),
             "*6 $7 EVALSHA $3 abc $1 1 $9 sse.clock $9 sse_clock $1 n "
         );
-        let lease = Functions(Mode::Library).lease("sse.user:a", Duration::from_secs(2), Some(3), &["n/0".to_owned()]);
+        let lease =
+            Functions::by(Mode::Library).lease("sse.user:a", Duration::from_secs(2), Some(3), &["n/0".to_owned()]);
         assert_eq!(packed(lease), "*7 $5 FCALL $9 sse_lease $1 1 $10 sse.user:a $4 2000 $1 3 $3 n/0 ");
-        let presence = Functions(Mode::Library).presence(
+        let presence = Functions::by(Mode::Library).presence(
             "sse:presence:a",
             Duration::from_secs(2),
             Duration::from_secs(1),
             &["n/0".to_owned()],
         );
         assert_eq!(packed(presence), "*7 $5 FCALL $12 sse_presence $1 1 $14 sse:presence:a $4 2000 $4 1000 $3 n/0 ");
-        let absent = Functions(Mode::Library).absent("sse.leaving", Duration::from_secs(1), 7);
+        let absent = Functions::by(Mode::Library).absent("sse.leaving", Duration::from_secs(1), 7);
         assert_eq!(packed(absent), "*6 $5 FCALL $10 sse_absent $1 1 $11 sse.leaving $4 1000 $1 7 ");
-        let beat = Functions(Mode::Library).beat("sse.nodes", Duration::from_secs(10), "9a", "{}");
+        let beat = Functions::by(Mode::Library).beat("sse.nodes", Duration::from_secs(10), "9a", "{}");
         assert_eq!(packed(beat), "*7 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes $5 10000 $2 9a $2 {} ");
-        assert_eq!(packed(Functions(Mode::Library).nodes("sse.nodes")), "*4 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes ");
-        assert_eq!(packed(Functions(Mode::Library).cancel("sse:a")), "*4 $5 FCALL $10 sse_cancel $1 1 $5 sse:a ");
+        assert_eq!(
+            packed(Functions::by(Mode::Library).nodes("sse.nodes")),
+            "*4 $5 FCALL $9 sse_nodes $1 1 $9 sse.nodes "
+        );
+        assert_eq!(packed(Functions::by(Mode::Library).cancel("sse:a")), "*4 $5 FCALL $10 sse_cancel $1 1 $5 sse:a ");
     }
 }

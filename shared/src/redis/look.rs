@@ -112,7 +112,7 @@ pub async fn look(
         command(words).exec_async(&mut connection).await.map_err(failed)?;
     }
     let library = library(&mut connection).await.map_err(failed)?;
-    let functions = Functions::unseen(library != Library::NotHad);
+    let functions = Functions::unseen(library != Library::NotHad).trusting(client.settings().trust_failover);
     let load = refused(client, &loading(keys, library)).await.map_err(failed)?;
     let stops = load.by_state.first().filter(|_| library.is_due() && load.of_user.is_empty());
     findings.push(stops.map_or_else(|| library.finding(load.of_user.is_empty()), |stops| library.kept_out(stops)));

@@ -9,16 +9,21 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ConfigError, between, duration};
 use crate::keys::{DEFAULT_PREFIX, Keys};
 
-use super::client;
+use super::{client, url};
 
 /// How to reach Redis, and how long anything there may take.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// `redis://[user[:password]@]host[:port]`, `rediss://` for TLS.
+    /// `redis://[user[:password]@]host[:port]`, or `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/name` for the
+    /// primary that Sentinels know by that name; `rediss` for TLS.
     pub url: Option<String>,
     /// Password; wins over the one in `url`, so that it can come from a secret of its own.
     pub password: Option<String>,
+    /// As whom to ask Sentinels, where they want to know; the user and password of `url` are those of the servers.
+    pub sentinel_user: Option<String>,
+    /// The password of that user, or the one that Sentinels want of everybody.
+    pub sentinel_password: Option<String>,
     /// File of PEM certificates that are trusted instead of the system's; for `rediss://` only.
     pub ca_file: Option<PathBuf>,
     /// Begins every name in Redis.
@@ -35,6 +40,12 @@ pub struct Settings {
     /// How long Redis may be away before this process says that it is not ready.
     #[serde(with = "duration")]
     pub unready_after: Duration,
+    /// A failover or a restart that has the clock is taken to have all that was acknowledged: streams go on without a gap.
+    pub trust_failover: bool,
+    /// Replicas that have to have an event before its publish is acknowledged; 0: none. Who publishes has a setting of its own for
+    /// it, and others no use.
+    #[serde(skip)]
+    pub wait_replicas: u8,
 }
 
 impl Default for Settings {
@@ -42,12 +53,16 @@ impl Default for Settings {
         Self {
             url: None,
             password: None,
+            sentinel_user: None,
+            sentinel_password: None,
             ca_file: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             wait: Duration::ZERO,
             connect_timeout: Duration::from_secs(2),
             command_timeout: Duration::from_secs(3),
             unready_after: Duration::from_secs(30),
+            trust_failover: false,
+            wait_replicas: 0,
         }
     }
 }
@@ -58,12 +73,16 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("url", &self.address())
             .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("sentinel_user", &self.sentinel_user)
+            .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "***"))
             .field("ca_file", &self.ca_file)
             .field("prefix", &self.prefix)
             .field("wait", &self.wait)
             .field("connect_timeout", &self.connect_timeout)
             .field("command_timeout", &self.command_timeout)
             .field("unready_after", &self.unready_after)
+            .field("trust_failover", &self.trust_failover)
+            .field("wait_replicas", &self.wait_replicas)
             .finish()
     }
 }
@@ -78,7 +97,7 @@ impl Settings {
     /// The URL without its password, for people; `None` where none is set.
     #[must_use]
     pub fn address(&self) -> Option<String> {
-        self.url.as_deref().map(|url| client::without_password(url, self.password.as_deref()))
+        self.url.as_deref().map(|url| url::without_password(url, self.password.as_deref()))
     }
 
     /// The URL without user and password: where, and not as whom.
@@ -88,6 +107,12 @@ impl Settings {
         let Some((scheme, rest)) = address.split_once("://") else { return Some(address) };
         let server = rest.rsplit_once('@').map_or(rest, |(_, server)| server);
         Some(format!("{scheme}://{server}"))
+    }
+
+    /// Whether the URL leads to whatever server Sentinels name.
+    #[must_use]
+    pub fn names_sentinels(&self) -> bool {
+        self.url.as_deref().is_some_and(url::is_of_sentinels)
     }
 
     /// Names in Redis.
@@ -107,10 +132,12 @@ impl Settings {
                 errors.push(ConfigError::invalid(&format!("redis.{key}"), reason));
             }
         };
-        check("url", self.url.as_deref().map_or(Ok(()), |url| client::check_url(url, self.password.as_deref())));
+        check("url", self.url.as_deref().map_or(Ok(()), |url| url::check(url, self.password.as_deref())));
         check("prefix", self.keys().map(drop).map_err(|error| error.to_string()));
         check("ca_file", self.check_ca_file());
         check("password", self.check_password());
+        check("sentinel_user", self.check_sentinel(self.sentinel_user.as_deref()));
+        check("sentinel_password", self.check_sentinel(self.sentinel_password.as_deref()));
         check("wait", between(self.wait, Duration::ZERO, Duration::from_secs(3_600)));
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
         check("connect_timeout", between(self.connect_timeout, least, most));
@@ -136,8 +163,20 @@ impl Settings {
 
     fn check_ca_file(&self) -> Result<(), String> {
         match &self.ca_file {
-            Some(_) if !self.url.as_deref().is_some_and(client::is_tls) => {
+            Some(_) if !self.url.as_deref().is_some_and(url::is_tls) => {
                 Err("certificates are for rediss:// only, and redis.url does not begin so".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_sentinel(&self, value: Option<&str>) -> Result<(), String> {
+        match value {
+            Some(_) if !self.url.as_deref().is_some_and(url::is_of_sentinels) => {
+                Err("it is for redis+sentinel:// only, and redis.url does not begin so".to_owned())
+            }
+            Some(_) if self.sentinel_password.is_none() => {
+                Err("a user has no password here: redis.sentinel_password is not set".to_owned())
             }
             _ => Ok(()),
         }
@@ -197,5 +236,23 @@ mod tests {
         assert_eq!(Settings { password: Some("x".into()), ..Settings::new("redis://me@h") }.check(), []);
         let password = Settings { password: Some("x".into()), ..Settings::default() };
         assert_eq!(password.check().len(), 1);
+        let sentinels = Settings::new("redis+sentinel://a,b/main");
+        let asked =
+            Settings { sentinel_user: Some("me".into()), sentinel_password: Some("x".into()), ..sentinels.clone() };
+        assert_eq!((sentinels.check(), asked.check()), (vec![], vec![]));
+        let text = |settings: Settings| settings.check().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            text(Settings { sentinel_password: None, ..asked.clone() }),
+            [
+                "invalid value for \"redis.sentinel_user\": a user has no password here: redis.sentinel_password is not set"
+            ]
+        );
+        let elsewhere = text(Settings { url: Some("redis://h".into()), ..asked });
+        assert_eq!(elsewhere.len(), 2);
+        assert!(
+            elsewhere
+                .iter()
+                .all(|error| error.ends_with("it is for redis+sentinel:// only, and redis.url does not begin so"))
+        );
     }
 }

@@ -1,16 +1,18 @@
 #!lua name=sse
--- version 4
+-- version 5
 --
 -- What has to be atomic in Redis. Raise the version with every change: a library is replaced by a newer one only.
 --
 -- Redis 7.0 or newer and Valkey hold this text as a function library: `FCALL <function> 1 <key> <argument>...`. Without
 -- its first line it is a script, for Redis 6.2 too: `EVALSHA <sha> 1 <key> <function> <argument>...`.
 --
---   sse_publish   <prefix>:<channel>   payload [history] [ttl_s] [once] [detail] [once_ttl_s]
+--   sse_publish   <prefix>:<channel>   payload [history] [ttl_s] [once] [detail] [once_ttl_s] [waits]
 --       An event into the channel's history and to everybody who listens, once.
 --       -> {position, receivers}; with detail "1" {position, receivers, duplicate 0 or 1, epoch}
---   sse_clock     <prefix>.clock       [node]
---       The partition's clock, kept true; with a node, published to that node alone.
+--       With waits "1" a repetition writes too, so that a WAIT behind it is for the event.
+--   sse_clock     <prefix>.clock       [node] [trusting]
+--       The partition's clock, kept true; with a node, published to that node alone. With trusting "1" another server, or a
+--       restart, that has a clock is no other life of the data.
 --       -> {position, epoch, TIME in ms}
 --   sse_cancel    <prefix>:<channel> or <prefix>.cancel:<channel>
 --       Tells the channel's producer to stop.
@@ -68,6 +70,8 @@ local CANCEL_TTL = 3600
 local LAST_TTL, LAST_TTL_MS = "604800000", 604800000
 -- A clock further behind than this, in ms, is raised.
 local MAX_CLOCK_AGE_MS = 60000
+-- By how much the clocks of two servers may differ whose failover is trusted.
+local TRUST_MARGIN_MS = 60000
 local MAX_PREFIX, MAX_PARTITION, MAX_CHANNEL, MAX_ONCE, MAX_NODE = 32, 16383, 256, 128, 64
 local MAX_EPOCH = 40
 -- An hour, in ms.
@@ -460,7 +464,7 @@ end
 -- In this order: all checks, all reads, all writes, the message. Redis undoes nothing, so what may fail comes first: of
 -- the writes only the first can be refused (no memory, a read-only server). An ACL must allow all of them or none.
 local function sse_publish(keys, args)
-  local wrong = miscounted("sse_publish", keys, args, 6)
+  local wrong = miscounted("sse_publish", keys, args, 7)
   if wrong then return wrong end
   local key, payload, once, detail = keys[1], args[1], args[4], args[5] == "1"
   local channel, why = channel_of(key)
@@ -487,6 +491,11 @@ local function sse_publish(keys, args)
   -- A repetition of what was published already gets the same position, and nobody hears it again.
   if once_key and stored[3] then
     local same, epoch = stored[3]:match("^([0-9]+%-[0-9]+) ([0-9A-Za-z]+)$")
+    if same and args[7] == "1" then
+      -- WAIT is for what its own connection has written.
+      local refused = redis.pcall("SET", once_key, stored[3], "KEEPTTL").err
+      if refused then return {err = refused} end
+    end
     if same then return detail and {same, 0, 1, epoch} or {same, 0} end
   end
 
@@ -537,9 +546,9 @@ local function sse_publish(keys, args)
 end
 
 local function sse_clock(keys, args)
-  local wrong = miscounted("sse_clock", keys, args, 1)
+  local wrong = miscounted("sse_clock", keys, args, 2)
   if wrong then return wrong end
-  local key, node = keys[1], args[1]
+  local key, node, trusting = keys[1], args[1], args[2]
   local prefix, partition = key:match("^([0-9A-Za-z_-]+)%.{([0-9]+)}%.clock$")
   local internal, publish = place(prefix or key:match("^([0-9A-Za-z_-]+)%.clock$"), partition)
   if not internal then return refuse("sse_clock", publish or CLOCK_KEY) end
@@ -547,16 +556,23 @@ local function sse_clock(keys, args)
   if node and (#node > MAX_NODE or node:find("[^0-9A-Za-z_.-]")) then
     return refuse("sse_clock", "node is not 1 to 64 of A-Z a-z 0-9 _ . -")
   end
+  if trusting and trusting ~= "" and trusting ~= "0" and trusting ~= "1" then
+    return refuse("sse_clock", "trusting is not 0 or 1")
+  end
 
   local stored = redis.call("GET", key)
   local now, time = read_time()
   local replid = read_replid()
   local ms, seq, epoch, stored_replid = parse_clock(stored)
   local raised = false
-  if stored_replid ~= replid then
+  if stored_replid ~= replid and not (epoch and trusting == "1") then
     -- Another life of the data: acknowledged events may be missing. No position of the old epoch may be one of the new.
     ms, seq = advance(ms or 0, seq or 0, now)
     epoch = name_epoch(replid, time)
+  elseif stored_replid ~= replid then
+    -- The same life on another server, which may lack what nobody acknowledged, and be behind in time: no position of that may be one of
+    -- what comes.
+    ms, seq = (now > ms and now or ms) + TRUST_MARGIN_MS, 0
   elseif now - ms > MAX_CLOCK_AGE_MS then
     -- So that the cursors of quiet channels do not grow old.
     ms, seq, raised = now, 0, true

@@ -112,6 +112,7 @@ async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
         redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
     }
     let functions = Functions::load(&mut connection, keys).await.map_err(failed)?;
+    let functions = functions.trusting(client.settings().trust_failover);
     Ok(Started { functions, version })
 }
 

@@ -52,6 +52,36 @@ async fn two_epochs_never_have_one_name() {
 }
 
 #[tokio::test]
+async fn who_trusts_a_failover_keeps_the_epoch_and_says_which_server_it_is_now() {
+    everywhere(async |place| {
+        let position = set_clock(place, -1, 7).await;
+        let stored = format!("{position} {EPOCH} another");
+        for (trusting, kept) in [("1", true), ("0", false), ("", false)] {
+            place.ask::<()>(&["SET", "sse.clock", &stored]).await;
+            let cmd = place.call("sse_clock", &["sse.clock"], &["", trusting]);
+            let (at, epoch, _): (String, String, u64) = place.run(&cmd).await.unwrap();
+            assert_eq!(epoch == EPOCH, kept, "{trusting:?}");
+            // Beyond whatever the other server may have given away.
+            let ahead = at.split_once('-').unwrap().0.parse::<u64>().unwrap().checked_sub(position.ms).unwrap();
+            assert_eq!((60_000..120_000).contains(&ahead), kept, "{trusting:?}: {ahead}");
+            let expected = format!("{at} {epoch} {}", place.replid().await);
+            assert_eq!(place.stored("sse.clock").await, Some(expected));
+        }
+        // One that is missing, or is none, is another life.
+        for stored in [None, Some("nonsense")] {
+            match stored {
+                Some(text) => place.ask::<()>(&["SET", "sse.clock", text]).await,
+                None => place.ask::<()>(&["DEL", "sse.clock"]).await,
+            }
+            let cmd = place.call("sse_clock", &["sse.clock"], &["", "1"]);
+            let (_, epoch, _): (String, String, u64) = place.run(&cmd).await.unwrap();
+            assert_ne!(epoch, EPOCH, "{stored:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn another_life_of_the_data_is_another_epoch_and_the_clock_moves_on() {
     everywhere(async |place| {
         let ahead = place.time().await + YEAR_MS;

@@ -105,7 +105,7 @@ async fn arguments_of_a_publish() {
         let character = "once has a control character or white space";
         let cases: &[(&[&str], &str)] = &[
             (&[], "payload is missing"),
-            (&["x", "", "", "", "", "", ""], "arguments are 7, the limit is 6"),
+            (&["x", "", "", "", "", "", "", ""], "arguments are 8, the limit is 7"),
             (&["x", "0"], history),
             (&["x", "4294967296"], history),
             (&["x", "-1"], history),
@@ -157,8 +157,12 @@ async fn arguments_of_a_clock() {
             let refusal = place.refusal("sse_clock", &["sse.clock"], &[node]).await;
             assert_eq!(refusal, "ERR sse_clock: node is not 1 to 64 of A-Z a-z 0-9 _ . -", "{node:?}");
         }
-        let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", ""]).await;
-        assert_eq!(refusal, "ERR sse_clock: arguments are 2, the limit is 1");
+        for trusting in ["2", "true", " 1"] {
+            let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", trusting]).await;
+            assert_eq!(refusal, "ERR sse_clock: trusting is not 0 or 1", "{trusting:?}");
+        }
+        let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", "", ""]).await;
+        assert_eq!(refusal, "ERR sse_clock: arguments are 3, the limit is 2");
         assert_eq!(place.ask::<u64>(&["DBSIZE"]).await, 0);
         let cmd = place.call("sse_clock", &["sse.clock"], &["x".repeat(64)]);
         place.run::<redis::Value>(&cmd).await.unwrap();

@@ -14,6 +14,8 @@ pub(crate) enum Ended {
     Stopped,
     /// The server closed the Pub/Sub connection.
     Closed,
+    /// Sentinels name another server.
+    Left,
     /// A call failed.
     Failed(String),
     /// The two connections lead to servers with different data.
@@ -31,7 +33,7 @@ pub(crate) enum Ended {
 impl Ended {
     pub(super) fn reason(&self) -> SessionEnd {
         match self {
-            Self::Stopped | Self::Closed => SessionEnd::Closed,
+            Self::Stopped | Self::Closed | Self::Left => SessionEnd::Closed,
             Self::Failed(_) | Self::TwoServers => SessionEnd::Failed,
             Self::Deaf => SessionEnd::Deaf,
             Self::Epoch => SessionEnd::Epoch,
@@ -46,6 +48,7 @@ impl fmt::Display for Ended {
         match self {
             Self::Stopped => f.write_str("stopping"),
             Self::Closed => f.write_str("the connection was closed"),
+            Self::Left => f.write_str("the Sentinels name another primary"),
             Self::Failed(reason) => f.write_str(reason),
             Self::TwoServers => f.write_str("two connections to this address reached servers with different data"),
             Self::Deaf => f.write_str("what this node says to itself does not arrive"),

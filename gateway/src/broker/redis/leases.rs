@@ -196,7 +196,10 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
             let ended = keeper.session(&mut backoff).await;
             *registry.connected() = None;
             keeper.tell(&ended);
-            sleep(backoff.next()).await;
+            tokio::select! {
+                () = sleep(backoff.next()) => {}
+                () = registry.client.turns() => {}
+            }
         }
     };
     tokio::select! {
@@ -233,7 +236,8 @@ impl Keeper<'_> {
 
     async fn serve(&mut self, backoff: &mut Backoff) -> Result<(), RedisError> {
         let registry = self.registry;
-        let mut connection = registry.client.connect().await?;
+        let server = registry.client.server().await?;
+        let mut connection = server.connect().await?;
         self.is_told_of_key = false;
         // First, so that whoever comes from now on is counted there too, and what is registered below is all there is besides.
         let broken = CancellationToken::new();
@@ -256,6 +260,7 @@ impl Keeper<'_> {
             tokio::select! {
                 biased;
                 () = broken.cancelled() => return Ok(()),
+                () = server.left() => return Err(left()),
                 _ = turn.tick() => {
                     if part == 0 {
                         // Where nothing is held, a connection that is dead is found here, and not by who comes next.
@@ -389,6 +394,10 @@ impl Keeper<'_> {
         }
         Ok((replies, failed))
     }
+}
+
+fn left() -> RedisError {
+    (::redis::ErrorKind::Io, "the Sentinels name another primary").into()
 }
 
 /// Each call has an answer of its own; an error is one of the connection.

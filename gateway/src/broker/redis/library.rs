@@ -40,6 +40,7 @@ impl Library {
         }
         // On a connection that nobody else uses: loading watches a key.
         let functions = Functions::load(&mut client.connect().await?, keys).await?;
+        let functions = functions.trusting(client.settings().trust_failover);
         let loaded = Loaded { functions, times: now.times + 1 };
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = loaded.clone();
         Ok(loaded)

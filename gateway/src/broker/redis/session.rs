@@ -18,7 +18,7 @@ use shared::channel::Channel;
 use shared::position::Position;
 use shared::redis::client::is_not_permitted;
 use shared::redis::functions::is_missing;
-use shared::redis::{ClockReply, describe};
+use shared::redis::{ClockReply, Server, describe};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -45,6 +45,8 @@ const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
 /// An open session. Dropping it closes both connections.
 pub(super) struct Session<'a> {
     broker: &'a RedisBroker,
+    /// The server of both connections.
+    server: Server,
     /// Holds the connection for commands.
     reader: Reader,
     pubsub: MultiplexedConnection,
@@ -62,7 +64,10 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Connects twice, looks at the clock of both, and listens to what this node says to itself.
     pub(super) async fn open(broker: &'a RedisBroker, sink: Arc<dyn Sink>) -> Result<Self, Ended> {
-        let mut commands = broker.client.connect().await?;
+        let server = broker.client.server().await?;
+        // The gaps that it may begin with end here. No earlier than events that are lost for having gone to the one before.
+        server.settled().await;
+        let mut commands = server.connect().await?;
         let node_channel = broker.keys.node(PARTITION, &broker.node);
         let hearing = Arc::new(Hearing::new(sink, node_channel.clone()));
         let push = {
@@ -72,7 +77,7 @@ impl<'a> Session<'a> {
                 Ok::<_, ::redis::aio::SendError>(())
             }
         };
-        let mut pubsub = broker.client.connect_with_push(push).await?;
+        let mut pubsub = server.connect_with_push(push).await?;
         pubsub.set_response_timeout(PUBSUB_DEADLINE.max(broker.client.settings().command_timeout));
         // On the connection that will hear: it is this server whose epoch counts.
         let (loaded, clock) = first_clock(broker, &mut pubsub).await?;
@@ -88,7 +93,7 @@ impl<'a> Session<'a> {
         let (moved, catching_up) = mpsc::unbounded_channel();
         let catching_up = Some(catching_up);
         let (barrier, told_refused) = (Barrier::default(), false);
-        Ok(Self { broker, reader, pubsub, hearing, loaded, moved, catching_up, barrier, told_refused })
+        Ok(Self { broker, server, reader, pubsub, hearing, loaded, moved, catching_up, barrier, told_refused })
     }
 
     /// For reads.
@@ -105,12 +110,14 @@ impl<'a> Session<'a> {
         backoff: &mut Backoff,
         telling: &mut Telling,
     ) -> Ended {
-        let (broker, reader, hearing) = (self.broker, self.reader.clone(), self.hearing.clone());
+        let (broker, reader, hearing, server) =
+            (self.broker, self.reader.clone(), self.hearing.clone(), self.server.clone());
         let _silence = Silence(hearing.clone());
         let Some(moved) = self.catching_up.take() else { return Ended::Stopped };
         tokio::select! {
             biased;
             ended = hearing.ended() => ended,
+            () = server.left() => Ended::Left,
             ended = self.serve(wanted, interest, backoff, telling) => ended.err().unwrap_or(Ended::Stopped),
             ended = catch_up::run(broker, &reader, &hearing, moved) => ended,
         }

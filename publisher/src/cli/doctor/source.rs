@@ -61,7 +61,7 @@ impl Source {
     /// Why it cannot be had.
     pub(super) async fn redis(config: &Config) -> Result<Self, String> {
         let publish = connect(config).await.map_err(|failure| failure.text)?;
-        let publisher = Publisher::connect(&config.redis).await.map_err(|error| error.to_string())?;
+        let publisher = Publisher::connect(&config.redis_settings()).await.map_err(|error| error.to_string())?;
         Ok(Self::Redis { publish, publisher: Box::new(publisher) })
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use redis::RedisError;
 use redis::aio::{MultiplexedConnection, SendError};
 use shared::channel::Channel;
+use shared::redis::Server;
 use shared::redis::client::is_not_permitted;
 use tokio::time::{Instant, sleep_until};
 
@@ -26,6 +27,7 @@ const BLIND_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// See above. Dropping it closes the connection.
 pub(super) struct Session<'a> {
     shared: &'a Shared,
+    server: Server,
     connection: MultiplexedConnection,
     hearing: Arc<Hearing>,
     /// Until the server says otherwise.
@@ -43,14 +45,15 @@ impl<'a> Session<'a> {
                 Ok::<_, SendError>(())
             }
         };
-        let connection = shared.client.connect_with_push(push).await?;
-        Ok(Self { shared, connection, hearing, may_subscribe: true })
+        let server = shared.client.server().await?;
+        let connection = server.connect_with_push(push).await?;
+        Ok(Self { shared, server, connection, hearing, may_subscribe: true })
     }
 
     /// Listens for all who wait and who come, until nobody has for a while (`Ok`). `failed` begins again from 0 once all goes
     /// well.
     pub(super) async fn run(mut self, telling: &mut Telling, failed: &mut u32) -> Result<(), Lost> {
-        let (hearing, waiters) = (Arc::clone(&self.hearing), self.shared.waiters.clone());
+        let (hearing, waiters, server) = (Arc::clone(&self.hearing), self.shared.waiters.clone(), self.server.clone());
         waiters.renew();
         let (mut is_established, mut is_idle) = (false, false);
         let mut next_look = Instant::now() + LOOK_INTERVAL;
@@ -58,6 +61,7 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 () = hearing.closed() => return Err(Lost::Closed),
+                () = server.left() => return Err(Lost::Left),
                 () = sleep_until(next_look) => {
                     self.look().await?;
                     *failed = 0;

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 pub(super) enum Lost {
     /// The server closed it.
     Closed,
+    /// Sentinels name another server.
+    Left,
     /// It stands, and messages do not arrive.
     Deaf,
     /// A call failed.
@@ -57,6 +59,7 @@ impl fmt::Display for Lost {
         match self {
             Self::Closed => f.write_str("the connection was closed"),
             Self::Deaf => f.write_str("a cancellation was not heard"),
+            Self::Left => f.write_str("the Sentinels name another primary"),
             Self::Failed(error) => f.write_str(&describe(error)),
         }
     }
