@@ -58,7 +58,7 @@ run: ## Run one gateway by itself
 	cargo run --release -p gateway
 
 .PHONY: cluster
-cluster: ## Run Redis, two gateways, the publisher, nginx and Prometheus, until Ctrl-C
+cluster: ## Run Redis, two gateways, the publisher, nginx and Prometheus, until Ctrl-C; REDIS=sentinel with a replica and three Sentinels
 	@$(MAKE) --no-print-directory setup
 	cargo build --release --locked -p gateway -p publisher
 	@scripts/cluster
@@ -92,10 +92,10 @@ rolling: ## Rolling restarts behind nginx and HAProxy under 2,000 clients
 
 ROUNDS ?= 20
 .PHONY: chaos
-chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, LANES=direct for one lane; look for lost or repeated events
+chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, LANES=direct for one lane, REDIS=sentinel; look for lost or repeated events
 	@$(MAKE) --no-print-directory setup
 	cargo build --release --locked -p gateway -p chaos
-	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
+	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES)) $(if $(REDIS),--redis $(REDIS))
 
 # The gateway is built by itself: together, it would get features of libraries that only the naive server wants.
 define build-bench

@@ -18,6 +18,8 @@ pub enum Fault {
     FailoverLagging,
     /// The same, and the replica's clock is two hours behind.
     FailoverBehind,
+    /// Sentinels are asked to put the replica in the place of the primary, which is well and does not know at once.
+    FailoverAsked,
     /// Redis closes all Pub/Sub connections.
     PubsubKill,
     /// Redis stands still for seconds, connections open.
@@ -40,13 +42,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::GatewayKill,
         Self::GatewayTerm,
         Self::RestartDurable,
         Self::RestartEmpty,
         Self::FailoverLagging,
         Self::FailoverBehind,
+        Self::FailoverAsked,
         Self::PubsubKill,
         Self::RedisPause,
         Self::OutputBuffer,
@@ -68,6 +71,7 @@ impl Fault {
             Self::RestartEmpty => "restart-empty",
             Self::FailoverLagging => "failover-lagging",
             Self::FailoverBehind => "failover-behind",
+            Self::FailoverAsked => "failover-asked",
             Self::PubsubKill => "pubsub-kill",
             Self::RedisPause => "redis-pause",
             Self::OutputBuffer => "output-buffer",
@@ -90,6 +94,7 @@ impl Fault {
             Self::RestartEmpty => "Redis restarted empty",
             Self::FailoverLagging => "Redis killed, a replica that lagged promoted",
             Self::FailoverBehind => "the same, its clock two hours behind",
+            Self::FailoverAsked => "SENTINEL FAILOVER, the primary being well",
             Self::PubsubKill => "CLIENT KILL TYPE pubsub",
             Self::RedisPause => "Redis by SIGSTOP for seconds",
             Self::OutputBuffer => "a gateway does not read: killed by the output limit",
@@ -106,6 +111,12 @@ impl Fault {
     #[must_use]
     pub fn needs_replica(self) -> bool {
         matches!(self, Self::FailoverLagging | Self::FailoverBehind)
+    }
+
+    /// Whether it is only there where Sentinels are.
+    #[must_use]
+    pub fn needs_sentinels(self) -> bool {
+        self == Self::FailoverAsked
     }
 
     /// Whether everything acknowledged has to be on disk.

@@ -28,6 +28,7 @@ pub async fn inflict(fault: Fault, world: &World, rng: &mut fastrand::Rng) -> Re
         Fault::RestartEmpty => on_redis::restart_empty(world, rng).await?,
         Fault::FailoverLagging => on_redis::failover(world, rng, false).await?,
         Fault::FailoverBehind => on_redis::failover(world, rng, true).await?,
+        Fault::FailoverAsked => on_redis::replace(world).await?,
         Fault::PubsubKill => on_redis::kill_pubsub(world).await,
         Fault::RedisPause => on_redis::pause(world, rng).await,
         Fault::ClockAhead => on_redis::clock_ahead(world).await,

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`fault`] | the faults by name |
 //! | [`plan`] | what happens in a round, drawn from a seed |
-//! | [`world`] | the cluster: [`store`] (Redis), [`node`] (gateways), links; [`lanes`]: by which lane each node serves |
+//! | [`world`] | the cluster: [`store`] (Redis), [`node`] (gateways), [`link`] between them; [`lanes`]: by which lane each node serves |
 //! | [`publishing`], [`client`] | who talks and who listens; [`record`]: what a listener lived through |
 //! | [`inflict`] | how each fault is done |
 //! | [`oracle`] | what was owed against what was heard; pure |
@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod fault;
 pub mod inflict;
 pub mod lanes;
+pub mod link;
 pub mod node;
 pub mod oracle;
 pub mod plan;

@@ -68,7 +68,7 @@ async fn rounds(args: &Args, table: &mut Table) -> Result<(), String> {
         }
         make_folder(&folder)?;
         let direct = args.lanes.direct(number);
-        let setting = Setting { gateway: args.gateway()?, scale: scale.clone(), direct, folder };
+        let setting = Setting { gateway: args.gateway()?, redis: args.redis, scale: scale.clone(), direct, folder };
         let began = Instant::now();
         let ran = run(&setting, &plan).await;
         let took = began.elapsed().as_secs_f64();

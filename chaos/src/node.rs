@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use testkit::Proxy;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use crate::link::Link;
 
 /// The drain's settings: a node that is told to stop is gone within seconds.
 const DRAIN: [(&str, &str); 3] = [
@@ -28,7 +29,7 @@ pub struct Node {
     /// Operator port.
     pub admin: u16,
     /// Between it and Redis.
-    pub link: Proxy,
+    pub link: Link,
     /// Held by whoever sets how the link works.
     pub spoil: Mutex<()>,
     program: PathBuf,
@@ -42,7 +43,7 @@ pub struct Node {
 impl Node {
     /// One that does not run yet. Its log goes into `folder`. With `direct` it has the direct lane.
     #[must_use]
-    pub fn new(number: usize, program: &Path, direct: bool, ports: [u16; 2], link: Proxy, folder: &Path) -> Self {
+    pub fn new(number: usize, program: &Path, direct: bool, ports: [u16; 2], link: Link, folder: &Path) -> Self {
         let log = folder.join(format!("gateway-{number}.log"));
         let [public, admin] = ports;
         Self {

@@ -19,6 +19,7 @@ use crate::oracle::{Break, Verdict, Wrong, judge};
 use crate::plan::{Plan, Scale};
 use crate::publishing::{ChannelPublisher, Ledger, Publishing, once_each};
 use crate::record::Record;
+use crate::store::Redis;
 use crate::tally::Tally;
 use crate::world::{LOOK, NODES, World};
 
@@ -30,6 +31,8 @@ const WAVE: Duration = Duration::from_secs(2);
 pub struct Setting {
     /// The gateway's binary.
     pub gateway: PathBuf,
+    /// What they have for Redis.
+    pub redis: Redis,
     /// How large and how fast.
     pub scale: Scale,
     /// Which of the nodes serve event streams by the direct lane.
@@ -123,7 +126,7 @@ async fn publishers(world: &World, channels: usize) -> Result<Vec<ChannelPublish
     let settings = RedisSettings {
         command_timeout: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(1),
-        ..RedisSettings::new(&world.publish_link.url())
+        ..RedisSettings::new(world.publish_link.url())
     };
     let publisher = Publisher::connect(&settings).await.map_err(|error| error.to_string())?;
     (0..channels).map(|index| ChannelPublisher::new(&publisher, index, &world.ledger)).collect()

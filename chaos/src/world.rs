@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Client;
-use testkit::Proxy;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Fault;
+use crate::link::Link;
 use crate::node::Node;
 use crate::oracle::Break;
 use crate::plan::Plan;
@@ -31,9 +31,11 @@ pub struct World {
     /// Redis. Held by whoever does something to it as a whole.
     pub store: tokio::sync::Mutex<Store>,
     /// Between the publishers and Redis.
-    pub publish_link: Proxy,
+    pub publish_link: Link,
     /// What is published.
     pub ledger: Arc<Ledger>,
+    /// Sentinels say who is the primary.
+    pub is_watched: bool,
     /// When the round began.
     pub began: Instant,
     /// Asks gateways and is told by them.
@@ -65,11 +67,11 @@ impl World {
     }
 
     async fn try_start(setting: &Setting, plan: &Plan) -> Result<Self, String> {
-        let store = Store::start(plan.needs(Fault::needs_disk), plan.needs(Fault::needs_replica)).await;
+        let store = Store::start(setting.redis, plan.needs(Fault::needs_disk), plan.needs(Fault::needs_replica)).await;
         let ports: [u16; NODES * 2] = testkit::free_ports();
         let mut nodes = Vec::with_capacity(NODES);
         for (index, (ports, direct)) in ports.as_chunks::<2>().0.iter().zip(setting.direct).enumerate() {
-            let link = Proxy::to(store.port()).await;
+            let link = Link::to(&store).await?;
             nodes.push(Node::new(index + 1, &setting.gateway, direct, *ports, link, &setting.folder));
         }
         let began = Instant::now();
@@ -77,7 +79,8 @@ impl World {
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build();
         let world = Self {
             nodes,
-            publish_link: Proxy::to(store.port()).await,
+            publish_link: Link::to(&store).await?,
+            is_watched: store.sentinels().is_some(),
             store: tokio::sync::Mutex::new(store),
             ledger: Arc::new(Ledger::new(setting.scale.channels, began)),
             began,
@@ -123,7 +126,7 @@ impl World {
     /// All links lead to the store's present primary from now on.
     pub fn follow(&self, store: &Store) {
         let links = self.nodes.iter().map(|node| &node.link).chain([&self.publish_link]);
-        links.for_each(|link| link.point_to(store.port()));
+        links.for_each(|link| link.follow(store));
     }
 
     /// Public ports of the gateways.

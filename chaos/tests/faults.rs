@@ -9,19 +9,26 @@ use chaos::fault::Fault;
 use chaos::lanes::Lanes;
 use chaos::plan::{Plan, Scale};
 use chaos::round::{Report, Setting, run};
+use chaos::store::Redis;
 
 /// Any will do; this one stays, so that a round that fails can be had again.
 const SEED: u64 = 42;
 
 async fn round_of(faults: &[Fault]) -> Report {
+    round_on(Redis::Single, faults).await
+}
+
+async fn round_on(redis: Redis, faults: &[Fault]) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let scale = Scale::small();
     let plan = Plan::draw(SEED, faults, Some(faults.len()), &scale);
     let gateway = testkit::binary("gateway", "sse-gateway");
-    let report =
-        run(&Setting { gateway, scale, direct: Lanes::Mixed.direct(1), folder: folder.path().to_owned() }, &plan)
-            .await
-            .unwrap();
+    let report = run(
+        &Setting { gateway, redis, scale, direct: Lanes::Mixed.direct(1), folder: folder.path().to_owned() },
+        &plan,
+    )
+    .await
+    .unwrap();
     let (told, timeline) = (report.wrongs.join("\n"), read(folder.path(), "timeline.txt"));
     assert!(report.wrongs.is_empty() && report.tally.passed(), "{told}\n\n{timeline}");
     assert_eq!(report.idle, [], "{timeline}");
@@ -126,4 +133,17 @@ async fn everything_is_flushed() {
 #[tokio::test]
 async fn a_subscriber_goes_deaf() {
     unharmed_by(Fault::Deaf).await;
+}
+
+/// Sentinels see to it that there is a primary, and each process goes where they lead.
+#[tokio::test]
+async fn a_replica_that_lagged_takes_over_as_sentinels_have_it() {
+    let report = round_on(Redis::Sentinel, &[Fault::FailoverLagging]).await;
+    assert!(report.tally.gaps > 0, "the data began another life: {:?}", report.tally);
+}
+
+#[tokio::test]
+async fn a_primary_that_is_well_is_replaced() {
+    let report = round_on(Redis::Sentinel, &[Fault::FailoverAsked]).await;
+    assert!(report.tally.gaps > 0, "the data began another life: {:?}", report.tally);
 }

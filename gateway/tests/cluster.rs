@@ -15,8 +15,12 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::Stream;
 
-const PORTS: [&str; 9] = [
+const PORTS: [&str; 13] = [
     "REDIS_PORT",
+    "REPLICA_PORT",
+    "SENTINEL_1_PORT",
+    "SENTINEL_2_PORT",
+    "SENTINEL_3_PORT",
     "GATEWAY_1_PORT",
     "GATEWAY_1_ADMIN_PORT",
     "GATEWAY_2_PORT",
@@ -288,6 +292,34 @@ async fn what_is_killed_is_started_again_but_not_redis() {
     cluster.ready("GATEWAY_2_ADMIN_PORT").await;
     cluster.kill("redis").await;
     cluster.ends(1).await;
+}
+
+#[tokio::test]
+async fn with_sentinels_another_server_takes_the_place_of_redis() {
+    let mut cluster = Cluster::start_with(&[("REDIS", "sentinel")]).await;
+    let (mut stream, _) = cluster.stream("/events?channel=user:42").await;
+    cluster.redis(&["FCALL", "sse_publish", "1", "sse:user:42", "before"]).await;
+    assert_eq!(stream.data().await.as_deref(), Some("before"));
+    cluster.kill("redis").await;
+    cluster.says("cluster: redis ended (signal 9) and is started again").await;
+    // By the replica.
+    let publish = async || {
+        let event = json!({"channel": "user:42", "data": "after"});
+        let answer = cluster.client.post(cluster.url("PUBLISHER_PORT", "/publish")).json(&event).send().await.ok()?;
+        let receipt: Value = answer.json().await.ok()?;
+        (receipt["receivers"] == 1).then_some(())
+    };
+    eventually_within(testkit::PATIENCE * 4, "an event that is heard", publish).await;
+    loop {
+        match stream.event().await.expect("the stream ended") {
+            event if event.event == "sse.gap" => assert!(event.data.contains("data_lost"), "{}", event.data),
+            event => break assert_eq!(event.data, "after"),
+        }
+    }
+    // And the one before is a replica when it is back.
+    let is_back = async || cluster.redis(&["INFO", "replication"]).await.contains("role:slave").then_some(());
+    eventually_within(testkit::PATIENCE * 6, "a replica", is_back).await;
+    cluster.stop().await;
 }
 
 #[tokio::test]

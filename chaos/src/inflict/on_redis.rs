@@ -12,7 +12,9 @@ const TWO_HOURS: Duration = Duration::from_secs(2 * 3_600);
 pub(super) async fn restart_durable(world: &World, rng: &mut fastrand::Rng) -> Outcome {
     let mut store = world.store.lock().await;
     let (gentle, pause) = (rng.bool(), between(rng, 0, 1_500));
-    world.breaking(false, store.restart(gentle, pause)).await;
+    // A replica may take its place meanwhile, which has not heard all of it.
+    let loses = store.sentinels().is_some();
+    world.breaking(loses, store.restart(gentle, pause)).await;
     Ok(())
 }
 
@@ -26,7 +28,7 @@ pub(super) async fn restart_empty(world: &World, rng: &mut fastrand::Rng) -> Res
 /// and heard that only the primary knows; then it dies.
 pub(super) async fn failover(world: &World, rng: &mut fastrand::Rng, behind: bool) -> Result<Outcome, String> {
     let mut store = world.store.lock().await;
-    store.lag();
+    store.lag().await;
     if behind {
         store.move_clock(TWO_HOURS).await;
     }
@@ -42,6 +44,12 @@ pub(super) async fn failover(world: &World, rng: &mut fastrand::Rng, behind: boo
     Ok(if lacked { Ok(()) } else { Err("the replica had heard everything".to_owned()) })
 }
 
+pub(super) async fn replace(world: &World) -> Result<Outcome, String> {
+    let mut store = world.store.lock().await;
+    world.breaking(true, store.replace()).await?;
+    Ok(Ok(()))
+}
+
 pub(super) async fn kill_pubsub(world: &World) -> Outcome {
     let store = world.store.lock().await;
     let killed = store.primary().cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
@@ -49,10 +57,14 @@ pub(super) async fn kill_pubsub(world: &World) -> Outcome {
 }
 
 pub(super) async fn pause(world: &World, rng: &mut fastrand::Rng) -> Outcome {
-    let store = world.store.lock().await;
-    store.primary().pause().await;
-    wait(rng, 800, 3_500).await;
-    store.primary().resume().await;
+    let mut store = world.store.lock().await;
+    let pause = store.pause(between(rng, 800, 3_500));
+    // Sentinels may put another one in its place.
+    if world.is_watched {
+        world.breaking(true, pause).await;
+    } else {
+        pause.await;
+    }
     Ok(())
 }
 

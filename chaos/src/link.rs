@@ -1,0 +1,165 @@
+//! What lies between one process and Redis: a proxy for each server it may be led to, and where Sentinels lead, its own view of them.
+
+use std::io;
+use std::time::Duration;
+
+use testkit::Proxy;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::store::Store;
+
+/// All connections of one process to Redis. What is done to it is done to all of them.
+pub struct Link {
+    /// One for each server.
+    proxies: Vec<Proxy>,
+    url: String,
+    /// Where Sentinels lead.
+    view: Option<View>,
+}
+
+impl Link {
+    /// To the store's servers.
+    ///
+    /// # Errors
+    /// There is no port for it.
+    pub async fn to(store: &Store) -> Result<Self, String> {
+        let Some((sentinels, servers, name)) = store.sentinels() else {
+            let proxy = Proxy::to(store.port()).await;
+            return Ok(Self { url: proxy.url(), proxies: vec![proxy], view: None });
+        };
+        let mut proxies = Vec::new();
+        for server in &servers {
+            proxies.push(Proxy::to(*server).await);
+        }
+        let seen = servers.into_iter().zip(proxies.iter().map(Proxy::port)).collect();
+        let view = View::of(&sentinels, seen).await.map_err(|error| format!("there is no port: {error}"))?;
+        let url = format!("redis+sentinel://{}/{name}", view.places.join(","));
+        Ok(Self { proxies, url, view: Some(view) })
+    }
+
+    /// For the process.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Leads to the store's present primary from now on. Where Sentinels lead, they do.
+    pub fn follow(&self, store: &Store) {
+        if self.view.is_none() {
+            self.proxies.iter().for_each(|proxy| proxy.point_to(store.port()));
+        }
+    }
+
+    /// See [`Proxy::pass`].
+    pub fn pass(&self) {
+        self.proxies.iter().for_each(Proxy::pass);
+    }
+
+    /// See [`Proxy::delay`].
+    pub fn delay(&self, by: Duration) {
+        self.proxies.iter().for_each(|proxy| proxy.delay(by));
+    }
+
+    /// See [`Proxy::blackhole`].
+    pub fn blackhole(&self) {
+        self.proxies.iter().for_each(Proxy::blackhole);
+    }
+
+    /// See [`Proxy::stall`].
+    pub fn stall(&self) {
+        self.proxies.iter().for_each(Proxy::stall);
+    }
+
+    /// See [`Proxy::reset`].
+    pub fn reset(&self) -> usize {
+        self.proxies.iter().map(Proxy::reset).sum()
+    }
+
+    /// See [`Proxy::deafen_subscribers`].
+    pub fn deafen_subscribers(&self) -> usize {
+        self.proxies.iter().map(Proxy::deafen_subscribers).sum()
+    }
+
+    /// See [`Proxy::swallowed`].
+    #[must_use]
+    pub fn swallowed(&self) -> u64 {
+        self.proxies.iter().map(Proxy::swallowed).sum()
+    }
+}
+
+/// What one process sees of the Sentinels: all that they say, with its own proxies in the place of the servers.
+struct View {
+    places: Vec<String>,
+    _accepting: JoinSet<()>,
+}
+
+impl View {
+    /// `seen`: the ports of servers, and what is seen in their place, each of five digits, so that no length of an answer changes.
+    async fn of(sentinels: &[u16], seen: Vec<(u16, u16)>) -> io::Result<Self> {
+        let (mut places, mut accepting) = (Vec::new(), JoinSet::new());
+        for sentinel in sentinels.iter().copied() {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            places.push(listener.local_addr()?.to_string());
+            let seen = seen.clone();
+            accepting.spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((client, _)) = listener.accept().await {
+                    connections.spawn(look(client, sentinel, seen.clone()));
+                }
+            });
+        }
+        Ok(Self { places, _accepting: accepting })
+    }
+}
+
+/// One connection, until either side ends it.
+async fn look(mut client: TcpStream, sentinel: u16, seen: Vec<(u16, u16)>) {
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", sentinel)).await else { return };
+    let (mut from_client, mut to_client) = client.split();
+    let (from_server, mut to_server) = server.split();
+    let answers = async {
+        let (mut answers, mut line) = (BufReader::new(from_server), Vec::new());
+        // An answer is lines: a port is one by itself.
+        while answers.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0) {
+            let sent = to_client.write_all(&shown(&line, &seen)).await;
+            line.clear();
+            if sent.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = copy(&mut from_client, &mut to_server) => {}
+        () = answers => {}
+    }
+}
+
+fn shown(line: &[u8], seen: &[(u16, u16)]) -> Vec<u8> {
+    let is = |port: u16| line == format!("{port}\r\n").as_bytes();
+    match seen.iter().find(|(server, _)| is(*server)) {
+        Some((_, proxy)) => format!("{proxy}\r\n").into_bytes(),
+        None => line.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_servers_are_shown_as_those_of_proxies() {
+        let seen = [(15_001, 40_001), (15_002, 40_002)];
+        for (line, expected) in [
+            ("15001\r\n", "40001\r\n"),
+            ("15002\r\n", "40002\r\n"),
+            ("15003\r\n", "15003\r\n"),
+            ("$5\r\n", "$5\r\n"),
+            ("127.0.0.1\r\n", "127.0.0.1\r\n"),
+            ("15001", "15001"),
+        ] {
+            assert_eq!(shown(line.as_bytes(), &seen), expected.as_bytes(), "{line:?}");
+        }
+    }
+}
