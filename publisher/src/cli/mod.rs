@@ -60,7 +60,8 @@ enum Command {
 /// What every command that needs Redis takes.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Redis, as redis://[user[:password]@]host[:port], rediss:// for TLS [default: redis://127.0.0.1:6379]
+    /// Redis, as redis://[user[:password]@]host[:port], or redis+sentinel://host,host/name where Sentinels watch it; rediss for TLS
+    /// [default: redis://127.0.0.1:6379]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     /// Configuration file (TOML); may be repeated, the later one wins [default: config/publisher.toml if it is there]
