@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 mod errors;
 mod purpose;
 
-use self::errors::is_about_one_key;
+use self::errors::{ask, is_about_one_key, left};
 use self::purpose::Purpose;
 use super::RedisBroker;
 use super::backoff::Backoff;
@@ -394,16 +394,4 @@ impl Keeper<'_> {
         }
         Ok((replies, failed))
     }
-}
-
-fn left() -> RedisError {
-    (::redis::ErrorKind::Io, "the Sentinels name another primary").into()
-}
-
-/// Each call has an answer of its own; an error is one of the connection.
-async fn ask(
-    connection: &mut MultiplexedConnection,
-    mut calls: Pipeline,
-) -> Result<Vec<Result<LeaseReply, RedisError>>, RedisError> {
-    calls.ignore_errors().query_async(connection).await
 }

@@ -1,6 +1,8 @@
-//! What an error is about: one user's key, or the server.
+//! What is answered to many calls at once, and what an error is about: one user's key, or the server.
 
-use ::redis::RedisError;
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Pipeline, RedisError};
+use shared::redis::LeaseReply;
 use shared::redis::functions::is_missing;
 
 /// Whether an error says something of the key of a call, such as that it is no sorted set. All others, such as that the server is
@@ -16,6 +18,19 @@ pub(super) fn is_about_one_key(error: &RedisError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Why a connection ends that still works.
+pub(super) fn left() -> RedisError {
+    (::redis::ErrorKind::Io, "the Sentinels name another primary").into()
+}
+
+/// Each call has an answer of its own; an error is one of the connection.
+pub(super) async fn ask(
+    connection: &mut MultiplexedConnection,
+    mut calls: Pipeline,
+) -> Result<Vec<Result<LeaseReply, RedisError>>, RedisError> {
+    calls.ignore_errors().query_async(connection).await
 }
 
 #[cfg(test)]
