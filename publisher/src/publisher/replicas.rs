@@ -1,7 +1,7 @@
 //! Waiting until replicas have what was published: WAIT behind the publishes of a pipeline, on the same connection.
 //!
 //! WAIT is for what its own connection has written, so a repetition of what is published already, on another connection, writes too
-//! (`sse_publish` with detail "2"). What it waits for is memory: a replica that has an event may lose it with its own power.
+//! (`sse_publish` with waits "1"). What it waits for is memory: a replica that has an event may lose it with its own power.
 
 use std::time::Duration;
 
