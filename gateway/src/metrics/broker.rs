@@ -25,7 +25,7 @@ pub(super) const SESSIONS_ENDED: Metric = Metric {
         values: &[
             (
                 "closed",
-                "Redis closed the Pub/Sub connection: it stopped, somebody said CLIENT KILL, or the node was too far behind for `client-output-buffer-limit`. Redis' log says which",
+                "Redis closed the Pub/Sub connection: it stopped, somebody said CLIENT KILL, or the node was too far behind for `client-output-buffer-limit`: Redis' log says which. Or Sentinels name another primary: the node's log says so",
             ),
             (
                 "failed",
