@@ -123,10 +123,16 @@ impl Keys {
     /// A user's leases, one for each connection on any node: `sse.user:42`. In the partition of the user's own channel.
     #[must_use]
     pub fn user(&self, id: &str) -> String {
+        self.internal(self.partition_of_user(id), "user:") + id
+    }
+
+    /// The partition of a user's own channel, also where the user's name is too long for one.
+    #[must_use]
+    pub fn partition_of_user(&self, id: &str) -> u16 {
         let mut digest = CRC16.digest();
         digest.update(USER_CHANNEL.as_bytes());
         digest.update(id.as_bytes());
-        self.internal(digest.finalize() % self.partitions, "user:") + id
+        digest.finalize() % self.partitions
     }
 
     /// The stream of orders to all nodes: `sse.control`. See [`order`](crate::order).

@@ -1,8 +1,8 @@
 //! The broker on Redis: Pub/Sub for what is live, Streams for history, one function call to tell the time.
 //!
-//! It runs on a thread of its own, so that a busy fan-out does not keep it from reading. There, `run` holds one session
-//! after the other: `session` opens its two connections, `hearing` is what the Pub/Sub connection hears, and between two
-//! sessions it waits, `backoff` each time longer. A channel that was heard before goes on where it was (`catch_up`), and once
+//! It runs on a thread of its own, so that a busy fan-out does not keep it from reading. There, `sessions` holds one session
+//! after the other, of each partition: `session` opens it on two connections to the partition's server (`links`), `hearing` is what
+//! the Pub/Sub connection hears, and between two sessions it waits, `backoff` each time longer. A channel that was heard before goes on where it was (`catch_up`), and once
 //! a minute each is compared with what Redis has of it (`sweep`). It reconnects and resubscribes by itself: the client
 //! library's own way to do so loses channels.
 
@@ -13,21 +13,21 @@ pub(crate) mod ended;
 pub(crate) mod hearing;
 pub mod leases;
 mod library;
+mod links;
 pub mod needs;
 mod read;
 mod reader;
 mod rest;
 mod session;
+mod sessions;
 mod sweep;
 mod telling;
 pub(crate) mod wanted;
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::redis::RedisError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use shared::channel::Channel;
@@ -35,19 +35,17 @@ use shared::keys::Keys;
 use shared::redis::start::{StartError, check_push, start};
 use shared::redis::{Client, ClientError, Settings, describe};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::backoff::Backoff;
 use self::ended::Ended;
 use self::hearing::Hearing;
-use self::library::{Library, Loaded};
+use self::library::Library;
+use self::links::Links;
 use self::reader::{ReadError, Reader};
-use self::session::Session;
-use self::telling::{Say, Telling};
-use self::wanted::Wanted;
+use self::telling::Telling;
 use super::past::PastLimits;
-use super::{Between, Broker, BrokerError, InterestQueue, Lost, Partition, Sink, Snapshot};
+use super::{Between, Broker, BrokerError, InterestQueue, Partition, Sink, Snapshot};
 use crate::metrics::BrokerMetrics;
 
 /// Bytes of the node's own name in its name in Redis, which has 64 at most.
@@ -55,9 +53,6 @@ const MAX_NODE_NAME: usize = 48;
 
 /// How often each channel is compared with Redis, where nothing else is said.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-
-/// A single server is one partition.
-const PARTITION: Partition = 0;
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +75,11 @@ pub struct RedisBroker {
     /// Name of this process in Redis, another at each start: the last part of the channel on which it hears itself.
     node: String,
     library: Arc<Library>,
-    /// For [`Broker::read`]: the session there is now. Written by `run` alone.
-    current: Mutex<Option<Current>>,
+    links: Links,
+    /// For [`Broker::read`]: the sessions there are now, by partition. Written by `sessions` alone.
+    current: Mutex<Vec<Option<Current>>>,
+    /// What the log has been told. Written by sessions.
+    telling: Mutex<Telling>,
     past_limits: PastLimits,
     check_interval: Duration,
     /// How long the thread that hears rests.
@@ -108,13 +106,16 @@ impl RedisBroker {
         let started = start(&client, &keys).await?;
         check_push(&client).await?;
         let node = format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..));
+        let partitions = keys.partitions();
         tracing::info!(address = client.address(), version = %started.version, node, "connected to Redis");
         Ok(Self {
             client,
             keys,
             node,
             library: Arc::new(Library::new(started.functions)),
-            current: Mutex::new(None),
+            links: Links::default(),
+            current: Mutex::new(vec![None; usize::from(partitions)]),
+            telling: Mutex::default(),
             past_limits: PastLimits::default(),
             check_interval: CHECK_INTERVAL,
             rest: Duration::ZERO,
@@ -144,103 +145,6 @@ impl RedisBroker {
         self
     }
 
-    /// Holds one session after the other until `stop`.
-    async fn sessions(&self, mut interest: InterestQueue, sink: Arc<dyn Sink>, stop: CancellationToken) {
-        let mut wanted = Wanted::default();
-        let mut backoff = Backoff::default();
-        let mut telling = Telling::default();
-        loop {
-            let opened = tokio::select! {
-                () = stop.cancelled() => return,
-                opened = Session::open(self, sink.clone()) => opened,
-            };
-            let ended = match opened {
-                Ok(session) => {
-                    self.told_unreadable.store(false, Ordering::Relaxed);
-                    *self.current() = Some(session.current());
-                    let ended = tokio::select! {
-                        () = stop.cancelled() => Ended::Stopped,
-                        ended = session.run(&mut wanted, &mut interest, &mut backoff, &mut telling) => ended,
-                    };
-                    *self.current() = None;
-                    self.metrics.up.set(0.0);
-                    ended
-                }
-                Err(ended) => ended,
-            };
-            if ended == Ended::Stopped {
-                return;
-            }
-            sink.lost(PARTITION, if ended == Ended::Deaf { Lost::Deaf } else { Lost::Away });
-            // Only now: whoever sees it counted finds that the hub knows of it.
-            self.metrics.session_ended(ended.reason());
-            self.is_away(&ended, wanted.len(), &mut telling);
-            if !self.wait(backoff.next(), &mut wanted, &mut interest, &stop).await {
-                return;
-            }
-        }
-    }
-
-    /// The log speaks when a session is lost, and later of other reasons than that one.
-    fn is_away(&self, ended: &Ended, channels: usize, telling: &mut Telling) {
-        let (address, node) = (self.client.address(), &*self.node);
-        match telling.ended(&ended.to_string(), Instant::now()) {
-            Say::Lost => {
-                tracing::warn!(
-                    address,
-                    node,
-                    channels,
-                    reason = %ended,
-                    "lost the session with Redis; streams stay open, trying again"
-                );
-            }
-            Say::Still => {
-                tracing::warn!(address, node, reason = %ended, "still no session with Redis, now for another reason");
-            }
-            Say::Nothing => tracing::debug!(address, reason = %ended, "still no session with Redis"),
-        }
-    }
-
-    /// A session is established.
-    fn is_back(&self, channels: usize, telling: &mut Telling) {
-        self.metrics.up.set(1.0);
-        self.metrics.sessions.increment(1);
-        let (address, node) = (self.client.address(), &*self.node);
-        match telling.established(Instant::now()) {
-            Some(after) => tracing::info!(address, node, channels, ?after, "Redis is back"),
-            None => tracing::debug!(address, node, channels, "a session with Redis"),
-        }
-    }
-
-    /// Waits before the next try, no longer than until Sentinels name another server, taking note of what the hub wants meanwhile.
-    /// `false`: stop.
-    async fn wait(
-        &self,
-        pause: Duration,
-        wanted: &mut Wanted,
-        interest: &mut InterestQueue,
-        stop: &CancellationToken,
-    ) -> bool {
-        let until = Instant::now() + pause;
-        let mut turns = pin!(self.client.turns(0));
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return false,
-                () = sleep_until(until) => return true,
-                () = &mut turns => return true,
-                item = interest.recv() => match item {
-                    Some(item) => wanted.note(item),
-                    None => return false,
-                },
-            }
-        }
-    }
-
-    /// Loads the functions again.
-    async fn reload(&self, gone: &Loaded) -> Result<Loaded, RedisError> {
-        self.library.reload(gone, &self.client, &self.keys).await
-    }
-
     /// Once in each session: streams that come back to such a channel are told of a gap.
     fn tell_unreadable(&self, channel: &Channel, error: &ReadError) {
         let ReadError::Redis(error) = error else { return };
@@ -251,14 +155,27 @@ impl RedisBroker {
         tracing::warn!(%channel, reason, "the history of a channel cannot be read; who comes back to it is told of a gap");
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Current>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The session of `partition` that there is now.
+    fn current(&self, partition: Partition) -> Option<Current> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.get(usize::from(partition)).cloned().flatten()
+    }
+
+    fn set_current(&self, partition: Partition, now: Option<Current>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = current.get_mut(usize::from(partition)) {
+            *current = now;
+        }
+    }
+
+    fn telling(&self) -> MutexGuard<'_, Telling> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads in the session there is now. What was read stands only if that is still there.
     async fn read_now(&self, channel: &Channel, between: Between, limit: usize) -> Result<Snapshot, BrokerError> {
         let failed = |reason: &str| BrokerError { reason: reason.to_owned() };
-        let Some(Current { reader, hearing }) = self.current().clone() else {
+        let Some(Current { reader, hearing }) = self.current(self.keys.partition(channel)) else {
             return Err(failed("there is no session with Redis"));
         };
         // A call has its deadline, but there may be more than one.
@@ -281,7 +198,7 @@ impl RedisBroker {
             }
             Err(_) => return Err(failed("no answer within the deadline")),
         };
-        let is_current = self.current().as_ref().is_some_and(|now| now.reader.epoch == reader.epoch);
+        let is_current = self.current(reader.partition).is_some_and(|now| now.reader.epoch == reader.epoch);
         if is_current { Ok(snapshot) } else { Err(failed("the session with Redis was lost meanwhile")) }
     }
 }

@@ -106,6 +106,18 @@ impl Server {
         self.inner.get_connection_info()
     }
 
+    /// Deadline of a call.
+    #[must_use]
+    pub fn command_timeout(&self) -> Duration {
+        self.settings.command_timeout
+    }
+
+    /// As in the settings.
+    #[must_use]
+    pub fn trusts_failover(&self) -> bool {
+        self.settings.trust_failover
+    }
+
     /// For pools: the deadlines.
     #[must_use]
     pub fn connection_config(&self) -> AsyncConnectionConfig {

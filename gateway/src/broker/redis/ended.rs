@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ::redis::RedisError;
-use shared::redis::describe;
+use shared::redis::{describe, first_error};
 
 use crate::metrics::SessionEnd;
 
@@ -14,10 +14,14 @@ pub(crate) enum Ended {
     Stopped,
     /// The server closed the Pub/Sub connection.
     Closed,
-    /// Sentinels name another server.
+    /// Another server is named for the partition.
     Left,
+    /// The server has given the partition away.
+    Moved,
     /// A call failed.
     Failed(String),
+    /// The server has answered a call, and does not do it.
+    Refused(String),
     /// The two connections lead to servers with different data.
     TwoServers,
     /// This node did not hear what it said to itself.
@@ -33,8 +37,8 @@ pub(crate) enum Ended {
 impl Ended {
     pub(super) fn reason(&self) -> SessionEnd {
         match self {
-            Self::Stopped | Self::Closed | Self::Left => SessionEnd::Closed,
-            Self::Failed(_) | Self::TwoServers => SessionEnd::Failed,
+            Self::Stopped | Self::Closed | Self::Left | Self::Moved => SessionEnd::Closed,
+            Self::Failed(_) | Self::Refused(_) | Self::TwoServers => SessionEnd::Failed,
             Self::Deaf => SessionEnd::Deaf,
             Self::Epoch => SessionEnd::Epoch,
             Self::Order => SessionEnd::Order,
@@ -43,13 +47,21 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// Whether the connections are not to be used any more. Else it is about the partition alone.
+    pub(super) fn breaks_link(&self) -> bool {
+        !matches!(self, Self::Left | Self::Moved | Self::Epoch | Self::Order | Self::Refused(_))
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped => f.write_str("stopping"),
             Self::Closed => f.write_str("the connection was closed"),
-            Self::Left => f.write_str("the Sentinels name another primary"),
-            Self::Failed(reason) => f.write_str(reason),
+            Self::Left => f.write_str("another server is named as the primary"),
+            Self::Moved => f.write_str("its server has given the partition to another one"),
+            Self::Failed(reason) | Self::Refused(reason) => f.write_str(reason),
             Self::TwoServers => f.write_str("two connections to this address reached servers with different data"),
             Self::Deaf => f.write_str("what this node says to itself does not arrive"),
             Self::Epoch => f.write_str("its data have begun another life"),
@@ -61,6 +73,7 @@ impl fmt::Display for Ended {
 
 impl From<RedisError> for Ended {
     fn from(error: RedisError) -> Self {
-        Self::Failed(describe(&error))
+        let reason = describe(&error);
+        if first_error(&error).code().is_some() { Self::Refused(reason) } else { Self::Failed(reason) }
     }
 }

@@ -1,4 +1,4 @@
-//! What one Pub/Sub connection hears, passed on in its order.
+//! What one Pub/Sub connection hears of one partition, passed on in its order.
 //!
 //! The client library calls [`Hearing::push`] on the task that reads the socket, for each message, one after the other:
 //! there is no queue between socket and hub that could overflow or reorder. Whoever publishes faster than this node can
@@ -18,20 +18,21 @@ use tokio::sync::Notify;
 
 pub(crate) use self::words::{Attached, Compared, Progress, Suspicion};
 use super::super::spare::Spare as _;
-use super::super::{Message, Seen, Sink, Stamp};
-use super::PARTITION;
+use super::super::{Message, Partition, Seen, Sink, Stamp};
 use super::ended::Ended;
 use super::rest;
 
+mod waits;
 mod words;
 
 /// Shared by a session and its Pub/Sub connection; ends with them.
 pub(crate) struct Hearing {
     sink: Arc<dyn Sink>,
+    partition: Partition,
     /// Name of the Pub/Sub channel on which this node hears itself.
     node_channel: String,
     state: Mutex<State>,
-    /// Told when `State::ended`, `State::established`, `State::suspicion` or `State::missed` is set.
+    /// Told when `State::ended`, `State::established`, `State::suspicion` or `State::missed` is set, and of acknowledgements.
     changed: Notify,
     /// Told when `State::barrier` rises.
     barrier_rose: Notify,
@@ -74,6 +75,8 @@ struct Listened {
     channel: Channel,
     generation: u64,
     live: bool,
+    /// The server has said that it is subscribed.
+    acknowledged: bool,
     /// The last event that was passed on; where there was none since it became live, the clock of its snapshot.
     through: Position,
     /// Before it was live: an event that was not heard, though one that came after it was.
@@ -92,14 +95,15 @@ enum Then {
 }
 
 impl Hearing {
-    pub(crate) fn new(sink: Arc<dyn Sink>, node_channel: String) -> Self {
-        Self { sink, node_channel, state: Mutex::default(), changed: Notify::new(), barrier_rose: Notify::new() }
+    pub(crate) fn new(sink: Arc<dyn Sink>, partition: Partition, node_channel: String) -> Self {
+        let (state, changed, barrier_rose) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { sink, partition, node_channel, state, changed, barrier_rose }
     }
 
     /// From here on what is heard belongs to `epoch`.
     pub(crate) fn begin(&self, epoch: &Epoch, clock: Position) {
         let mut state = self.lock();
-        self.sink.session(PARTITION, epoch, clock);
+        self.sink.session(self.partition, epoch, clock);
         (state.epoch, state.heard) = (Some(epoch.clone()), clock);
     }
 
@@ -113,7 +117,8 @@ impl Hearing {
         let listened = |(name, channel, generation): (&String, &Channel, u64)| {
             let channel = channel.clone();
             let (through, unheard) = (Position::ZERO, Position::ZERO);
-            (name.clone().into_bytes(), Listened { channel, generation, live: false, through, unheard })
+            let (live, acknowledged) = (false, false);
+            (name.clone().into_bytes(), Listened { channel, generation, live, acknowledged, through, unheard })
         };
         self.lock().channels.extend(channels.map(listened));
     }
@@ -125,6 +130,13 @@ impl Hearing {
             state.channels.remove(name.as_bytes());
         }
         state.channels.give_back();
+    }
+
+    /// What is subscribed, by its names in Redis.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let state = self.lock();
+        let names = state.channels.keys().map(|name| String::from_utf8_lossy(name).into_owned());
+        names.chain([self.node_channel.clone()]).collect()
     }
 
     /// `attached` were subscribed and then read at `clock`: they are live once that is heard, which may be already. As many as
@@ -154,51 +166,6 @@ impl Hearing {
         self.release(&mut state);
     }
 
-    /// Waits until the session is established.
-    pub(crate) async fn established(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.lock().established {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits for a message that cannot be one of this session.
-    pub(crate) async fn suspicious(&self) -> Suspicion {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(suspicion) = self.lock().suspicion.take() {
-                return suspicion;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits for live channels of which messages did not arrive. They are not live any more.
-    pub(crate) async fn missed(&self) -> Missed {
-        loop {
-            let changed = self.changed.notified();
-            let missed = std::mem::take(&mut self.lock().missed);
-            if !missed.is_empty() {
-                return missed;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until `clock` is heard.
-    pub(crate) async fn barrier_at(&self, clock: Position) {
-        loop {
-            let rose = self.barrier_rose.notified();
-            if self.lock().barrier >= clock {
-                return;
-            }
-            rose.await;
-        }
-    }
-
     /// How far the connection has come.
     pub(crate) fn progress(&self) -> Progress {
         let state = self.lock();
@@ -210,17 +177,6 @@ impl Hearing {
         self.set_ended(&mut self.lock(), reason);
     }
 
-    /// Waits until nothing is passed on any more. Returns why.
-    pub(crate) async fn ended(&self) -> Ended {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(ended) = &self.lock().ended {
-                return ended.clone();
-            }
-            changed.await;
-        }
-    }
-
     /// Takes what the server pushed. Called in the order in which it came.
     pub(crate) fn push(&self, info: PushInfo) {
         let mut state = self.lock();
@@ -228,13 +184,33 @@ impl Hearing {
             return;
         }
         let problem = match info.kind {
-            PushKind::Message => self.message(&mut state, info.data),
+            PushKind::Message | PushKind::SMessage => self.message(&mut state, info.data),
+            PushKind::SSubscribe => {
+                self.subscribed(&mut state, &info.data);
+                Ok(())
+            }
+            PushKind::SUnsubscribe => self.unsubscribed(&state, &info.data),
             PushKind::Disconnection => Err(Ended::Closed),
             _ => Ok(()),
         };
         if let Err(reason) = problem {
             self.set_ended(&mut state, reason);
         }
+    }
+
+    fn subscribed(&self, state: &mut State, data: &[Value]) {
+        let Some(Value::BulkString(name)) = data.first() else { return };
+        if let Some(listened) = state.channels.get_mut(name) {
+            listened.acknowledged = true;
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// What we unsubscribe is ignored first. A server that says so by itself has given the partition away.
+    fn unsubscribed(&self, state: &State, data: &[Value]) -> Result<(), Ended> {
+        let Some(Value::BulkString(name)) = data.first() else { return Err(Ended::Protocol) };
+        let ours = *name == self.node_channel.as_bytes() || state.channels.contains_key(name);
+        if ours { Err(Ended::Moved) } else { Ok(()) }
     }
 
     fn message(&self, state: &mut State, data: Vec<Value>) -> Result<(), Ended> {
@@ -291,7 +267,7 @@ impl Hearing {
             return Err(Ended::Order);
         }
         (state.heard, state.barrier) = (position, position);
-        self.sink.barrier(PARTITION, position);
+        self.sink.barrier(self.partition, position);
         self.release(state);
         self.barrier_rose.notify_waiters();
         Ok(())
@@ -322,7 +298,7 @@ impl Hearing {
         let live = state.waiting.is_empty() && state.behind == 0;
         if live && state.establish_at.is_some_and(|position| position <= state.barrier) {
             (state.establish_at, state.established) = (None, true);
-            self.sink.established(PARTITION);
+            self.sink.established(self.partition);
             self.changed.notify_waiters();
         }
     }

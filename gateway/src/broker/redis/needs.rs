@@ -9,8 +9,6 @@ use shared::keys::Keys;
 use shared::redis::look::command;
 use shared::redis::{Functions, Need};
 
-use super::PARTITION;
-
 /// Stands for any node, user and ticket. Nothing is written under that name.
 const SOMEBODY: &str = "check";
 
@@ -28,11 +26,14 @@ pub struct Asked {
 /// All of it. `channel` stands for any that somebody reads.
 #[must_use]
 pub fn needs(functions: &Functions, keys: &Keys, channel: &Channel, asked: Asked) -> Vec<Need> {
-    let (name, last, clock) = (keys.channel(channel), keys.last(channel), keys.clock(PARTITION));
-    let (node, user, ticket) = (keys.node(PARTITION, SOMEBODY), keys.user(SOMEBODY), keys.ticket(SOMEBODY));
+    let partition = keys.partition(channel);
+    let (name, last, clock) = (keys.channel(channel), keys.last(channel), keys.clock(partition));
+    let (node, user, ticket) = (keys.node(partition, SOMEBODY), keys.user(SOMEBODY), keys.ticket(SOMEBODY));
     let (control, renewals, revoked) = (keys.control(), keys.renewals(), keys.revoked());
     let questions = keys.questions();
     let commands = |words: &[String]| words.iter().map(|words| command(words)).collect::<Vec<_>>();
+    // Of several partitions, Pub/Sub is sharded.
+    let s = if keys.partitions() > 1 { "S" } else { "" };
 
     let mut session = vec![functions.clock(&clock, Some(SOMEBODY))];
     session.extend(commands(&[
@@ -40,15 +41,15 @@ pub fn needs(functions: &Functions, keys: &Keys, channel: &Channel, asked: Asked
         format!("SET {clock} x"),
         "TIME".to_owned(),
         "INFO replication".to_owned(),
-        format!("PUBLISH {node} x"),
-        format!("SUBSCRIBE {node}"),
-        format!("UNSUBSCRIBE {node}"),
+        format!("{s}PUBLISH {node} x"),
+        format!("{s}SUBSCRIBE {node}"),
+        format!("{s}UNSUBSCRIBE {node}"),
     ]));
     let mut needs = vec![Need::essential("a session", session)];
     needs.push(Need::useful(
         "reading channels",
         "streams on channels that its user may not read are told to come back, again and again",
-        commands(&[format!("MGET {last}"), format!("SUBSCRIBE {name}"), format!("UNSUBSCRIBE {name}")]),
+        commands(&[format!("MGET {last}"), format!("{s}SUBSCRIBE {name}"), format!("{s}UNSUBSCRIBE {name}")]),
     ));
     needs.push(Need::useful(
         "reading histories",
@@ -129,6 +130,7 @@ fn census(functions: &Functions, keys: &Keys) -> Vec<Cmd> {
 fn presence(functions: &Functions, keys: &Keys) -> Vec<Cmd> {
     let Ok(channel) = Channel::presence(SOMEBODY) else { return Vec::new() };
     let partition = keys.partition(&channel);
+    let s = if keys.partitions() > 1 { "S" } else { "" };
     let (name, last, once) = (keys.channel(&channel), keys.last(&channel), keys.once(&channel, SOMEBODY));
     let (clock, leaving, present) = (keys.clock(partition), keys.leaving(partition), keys.present(partition, SOMEBODY));
     let mut presence = vec![
@@ -145,7 +147,7 @@ fn presence(functions: &Functions, keys: &Keys) -> Vec<Cmd> {
         format!("EXPIRE {name} 1"),
         format!("XADD {name} * d x"),
         format!("XREVRANGE {name} + - COUNT 1"),
-        format!("PUBLISH {name} x"),
+        format!("{s}PUBLISH {name} x"),
         format!("ZADD {present} 0 x"),
         format!("ZREM {present} x"),
         format!("ZCARD {present}"),

@@ -15,7 +15,7 @@ use shared::redis::client::is_out_of_memory;
 use shared::redis::message::parse_last;
 use shared::redis::{ClockReply, Functions};
 
-use super::super::{Between, Entry, Last, Snapshot, Stamp};
+use super::super::{Between, Entry, Last, Partition, Snapshot, Stamp};
 
 /// An entry of a stream: its id, and its fields, which may be anything where somebody else added it.
 type RawEntry = (String, HashMap<Vec<u8>, Vec<u8>>);
@@ -28,16 +28,17 @@ pub(super) struct Lasts {
     pub(super) lasts: Vec<Option<Last>>,
 }
 
-/// The clock, and the last position of each of `channels` (all of one partition). The clock is heard by `node`, as the
+/// The clock of `partition`, and the last position of each of `channels`, all of which are in it. The clock is heard by `node`, as the
 /// barrier of this snapshot.
 pub(super) async fn lasts(
     connection: &mut MultiplexedConnection,
     functions: &Functions,
     keys: &Keys,
     node: &str,
+    partition: Partition,
     channels: &[Channel],
 ) -> Result<Lasts, RedisError> {
-    let mut pipe = begin(functions, keys, node);
+    let mut pipe = begin(functions, keys, node, partition);
     let mget = pipe.cmd("MGET");
     for channel in channels {
         mget.arg(keys.last(channel));
@@ -57,7 +58,7 @@ pub(super) async fn channel(
     between: Between,
     limit: usize,
 ) -> Result<(Snapshot, Epoch), RedisError> {
-    let mut pipe = begin(functions, keys, node);
+    let mut pipe = begin(functions, keys, node, keys.partition(channel));
     // Unlike GET, it takes a key that holds something else for none.
     pipe.cmd("MGET").arg(keys.last(channel));
     let before = between.before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
@@ -97,9 +98,9 @@ async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, pipe: &m
     }
 }
 
-fn begin(functions: &Functions, keys: &Keys, node: &str) -> Pipeline {
+fn begin(functions: &Functions, keys: &Keys, node: &str, partition: Partition) -> Pipeline {
     let mut pipe = ::redis::pipe();
-    pipe.atomic().add_command(functions.clock(&keys.clock(super::PARTITION), Some(node)));
+    pipe.atomic().add_command(functions.clock(&keys.clock(partition), Some(node)));
     pipe.cmd("INFO").arg("memory");
     pipe
 }

@@ -4,17 +4,23 @@ use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
 use shared::channel::Channel;
 use shared::position::Epoch;
+use shared::redis::Server;
 use shared::redis::client::{first_error, is_not_permitted};
 use shared::redis::functions::is_missing;
 
-use super::super::{Between, Snapshot};
+use super::super::{Between, Partition, Snapshot};
 use super::ended::Ended;
+use super::library::Loaded;
 use super::{RedisBroker, read};
 
 /// Cheap to clone. Each call has the connection's deadline, the wait for its turn included.
 #[derive(Clone)]
 pub(super) struct Reader {
     pub(super) connection: MultiplexedConnection,
+    /// At its other end.
+    pub(super) server: Server,
+    /// Of the session, and of all channels that it reads.
+    pub(super) partition: Partition,
     /// Of the session.
     pub(super) epoch: Epoch,
 }
@@ -38,11 +44,11 @@ impl Reader {
         limit: usize,
     ) -> Result<Snapshot, ReadError> {
         let mut connection = self.connection.clone();
-        let mut loaded = broker.library.now();
+        let mut loaded = broker.library.on(self.server.address());
         let (keys, node) = (&broker.keys, &broker.node);
         let mut answer = read::channel(&mut connection, &loaded.functions, keys, node, channel, between, limit).await;
         if answer.as_ref().is_err_and(is_missing) {
-            loaded = broker.reload(&loaded).await?;
+            loaded = self.reload(broker, &loaded).await?;
             answer = read::channel(&mut connection, &loaded.functions, keys, node, channel, between, limit).await;
         }
         let (snapshot, epoch) = answer?;
@@ -53,14 +59,19 @@ impl Reader {
     /// not show is not believed.
     pub(super) async fn without_history(&self, broker: &RedisBroker, channel: &Channel) -> Result<Snapshot, ReadError> {
         let mut connection = self.connection.clone();
-        let functions = broker.library.now().functions;
-        let channels = std::slice::from_ref(channel);
-        let read = read::lasts(&mut connection, &functions, &broker.keys, &broker.node, channels).await?;
+        let functions = broker.library.on(self.server.address()).functions;
+        let (keys, node, channels) = (&broker.keys, &broker.node, std::slice::from_ref(channel));
+        let read = read::lasts(&mut connection, &functions, keys, node, self.partition, channels).await?;
         let (clock, last) = (read.clock, read.lasts.first().copied().flatten());
         if clock.epoch != self.epoch {
             return Err(ReadError::Epoch);
         }
         Ok(Snapshot { clock: clock.position, time_ms: clock.time_ms, evicts: true, last, entries: Vec::new() })
+    }
+
+    /// Loads the functions again.
+    pub(super) async fn reload(&self, broker: &RedisBroker, gone: &Loaded) -> Result<Loaded, RedisError> {
+        broker.library.reload(gone, &self.server, &broker.keys, self.partition).await
     }
 }
 

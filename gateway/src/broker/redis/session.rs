@@ -1,5 +1,5 @@
-//! One session: two connections to the same server, from opening to whatever ends it. That it is the same server shows in
-//! the epochs, which are compared with every answer.
+//! One session of one partition: two connections to the same server, from opening to whatever ends it. That it is the same server
+//! shows in the epochs, which are compared with every answer. Sessions of other partitions there may be on the same two (`links`).
 //!
 //! The Pub/Sub connection hears; the other one reads, and says to the first what time it is. They are two because a node
 //! that is told its own message in the middle of an answer would lose the thread (Redis before 7.2). If either ends, so
@@ -9,10 +9,10 @@
 //! has moved since is read from there, by `catch_up`, beside everything else.
 
 use std::future::ready;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, RedisError};
 use shared::channel::Channel;
 use shared::position::Position;
@@ -20,36 +20,37 @@ use shared::redis::client::is_not_permitted;
 use shared::redis::functions::is_missing;
 use shared::redis::{ClockReply, Server, describe};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+mod ends;
+
+use self::ends::{Rest, first_clock};
 use super::backoff::Backoff;
 use super::barrier::Barrier;
 use super::catch_up::{self, Moved, MovedQueue, Standing};
 use super::ended::Ended;
 use super::hearing::{Attached, Compared, Hearing, Missed, Suspicion};
 use super::library::Loaded;
+use super::links::{Link, PUBSUB_DEADLINE};
 use super::read::{self, Lasts};
 use super::reader::Reader;
 use super::sweep::Sweep;
-use super::telling::Telling;
 use super::wanted::{Changes, Wanted};
-use super::{Current, PARTITION, RedisBroker};
-use crate::broker::{InterestQueue, Join, Sink, Snapshot};
+use super::{Current, RedisBroker};
+use crate::broker::{InterestQueue, Join, Partition, Sink, Snapshot};
 use crate::metrics::CaughtUp;
 
 /// How often the node speaks to itself, and so how old an idle stream's cursor can be.
 const BARRIER_INTERVAL: Duration = Duration::from_secs(5);
-/// Answers on the Pub/Sub connection stand behind the messages that came before them.
-const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
 
-/// An open session. Dropping it closes both connections.
+/// An open session.
 pub(super) struct Session<'a> {
     broker: &'a RedisBroker,
-    /// The server of both connections.
-    server: Server,
-    /// Holds the connection for commands.
+    partition: Partition,
+    /// Its connection for commands.
     reader: Reader,
-    pubsub: MultiplexedConnection,
+    /// Both connections.
+    link: Arc<Link>,
     hearing: Arc<Hearing>,
     loaded: Loaded,
     /// To `catch_up`. A channel of this session stands in it once, or once more for each time that it was missed.
@@ -62,43 +63,61 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Connects twice, looks at the clock of both, and listens to what this node says to itself.
-    pub(super) async fn open(broker: &'a RedisBroker, sink: Arc<dyn Sink>) -> Result<Self, Ended> {
-        let server = broker.client.server().await?;
+    /// Finds a link to the partition's server, looks at the clock by both connections, and listens to what this node says to itself.
+    pub(super) async fn open(
+        broker: &'a RedisBroker,
+        partition: Partition,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Self, Ended> {
+        let server = broker.client.server_of(partition).await?;
         // The gaps that it may begin with end here. No earlier than events that are lost for having gone to the one before.
         server.settled().await;
-        let mut commands = server.connect().await?;
-        let node_channel = broker.keys.node(PARTITION, &broker.node);
-        let hearing = Arc::new(Hearing::new(sink, node_channel.clone()));
-        let push = {
-            let hearing = hearing.clone();
-            move |info| {
-                hearing.push(info);
-                Ok::<_, ::redis::aio::SendError>(())
+        let link = broker.links.to(&server, &broker.keys, partition).await?;
+        let hearing = Arc::new(Hearing::new(sink, partition, broker.keys.node(partition, &broker.node)));
+        link.begin(partition, &hearing);
+        let rest = Rest { partition, link: link.clone(), hearing: hearing.clone() };
+        match Self::begin(broker, partition, &server, link, hearing).await {
+            Err(ended) => {
+                rest.clear(broker, &ended).await;
+                Err(ended)
             }
-        };
-        let mut pubsub = server.connect_with_push(push).await?;
-        pubsub.set_response_timeout(PUBSUB_DEADLINE.max(broker.client.settings().command_timeout));
+            session => session,
+        }
+    }
+
+    async fn begin(
+        broker: &'a RedisBroker,
+        partition: Partition,
+        server: &Server,
+        link: Arc<Link>,
+        hearing: Arc<Hearing>,
+    ) -> Result<Self, Ended> {
         // On the connection that will hear: it is this server whose epoch counts.
-        let (loaded, clock) = first_clock(broker, &mut pubsub).await?;
-        let time = loaded.functions.clock(&broker.keys.clock(PARTITION), None);
-        let other: ClockReply = time.query_async(&mut commands).await?;
+        let (loaded, clock) = first_clock(broker, partition, server, &mut link.pubsub.clone()).await?;
+        let time = loaded.functions.clock(&broker.keys.clock(partition), None);
+        let connection = link.commands.clone();
+        let other: ClockReply = time.query_async(&mut connection.clone()).await?;
         if other.epoch != clock.epoch {
             return Err(Ended::TwoServers);
         }
-        pubsub.subscribe(node_channel).await?;
+        link.subscribe(&[broker.keys.node(partition, &broker.node)]).await?;
         hearing.begin(&clock.epoch, clock.position);
-        let reader = Reader { connection: commands, epoch: clock.epoch };
+        let reader = Reader { connection, server: server.clone(), partition, epoch: clock.epoch };
         #[allow(clippy::disallowed_methods)] // holds no more than there are channels, and filling it must not wait
         let (moved, catching_up) = mpsc::unbounded_channel();
         let catching_up = Some(catching_up);
         let (barrier, told_refused) = (Barrier::default(), false);
-        Ok(Self { broker, server, reader, pubsub, hearing, loaded, moved, catching_up, barrier, told_refused })
+        Ok(Self { broker, partition, reader, link, hearing, loaded, moved, catching_up, barrier, told_refused })
     }
 
     /// For reads.
     pub(super) fn current(&self) -> Current {
         Current { reader: self.reader.clone(), hearing: self.hearing.clone() }
+    }
+
+    /// For when it has ended.
+    pub(super) fn rest(&self) -> Rest {
+        Rest { partition: self.partition, link: self.link.clone(), hearing: self.hearing.clone() }
     }
 
     /// Subscribes to everything wanted, and then to whatever is wanted, until something ends it. Nothing is passed on after
@@ -108,17 +127,15 @@ impl<'a> Session<'a> {
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         backoff: &mut Backoff,
-        telling: &mut Telling,
     ) -> Ended {
-        let (broker, reader, hearing, server) =
-            (self.broker, self.reader.clone(), self.hearing.clone(), self.server.clone());
+        let (broker, reader, hearing) = (self.broker, self.reader.clone(), self.hearing.clone());
         let _silence = Silence(hearing.clone());
         let Some(moved) = self.catching_up.take() else { return Ended::Stopped };
         tokio::select! {
             biased;
             ended = hearing.ended() => ended,
-            () = server.left() => Ended::Left,
-            ended = self.serve(wanted, interest, backoff, telling) => ended.err().unwrap_or(Ended::Stopped),
+            () = reader.server.left() => Ended::Left,
+            ended = self.serve(wanted, interest, backoff) => ended.err().unwrap_or(Ended::Stopped),
             ended = catch_up::run(broker, &reader, &hearing, moved) => ended,
         }
     }
@@ -128,7 +145,6 @@ impl<'a> Session<'a> {
         wanted: &mut Wanted,
         interest: &mut InterestQueue,
         backoff: &mut Backoff,
-        telling: &mut Telling,
     ) -> Result<(), Ended> {
         wanted.new_session();
         while wanted.is_behind() {
@@ -152,7 +168,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = hearing.established(), if !is_established => {
                     is_established = true;
-                    self.broker.is_back(wanted.len(), telling);
+                    self.broker.is_back(self.partition, wanted.len());
                 }
                 _ = barrier.tick() => {
                     // For seconds now, and this node hears itself.
@@ -163,7 +179,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.barrier.due() => self.barrier.check(hearing.progress())?,
                 () = ready(()), if wanted.is_behind() => self.say(wanted).await?,
-                missed = hearing.missed() => self.again(missed, wanted, telling),
+                missed = hearing.missed() => self.again(missed, wanted),
                 () = sleep_until(sweep.next()) => {
                     let batch = sweep.batch(Instant::now(), wanted);
                     self.compare(batch).await?;
@@ -183,8 +199,8 @@ impl<'a> Session<'a> {
         let Changes { unsubscribe, subscribe } = wanted.take();
         let names: Vec<String> = unsubscribe.iter().map(|channel| self.broker.keys.channel(channel)).collect();
         self.hearing.ignore(&names);
-        let mut pubsub = self.pubsub.clone();
-        let unsubscribe = async { if names.is_empty() { Ok(()) } else { pubsub.unsubscribe(names).await } };
+        let link = self.link.clone();
+        let unsubscribe = async { if names.is_empty() { Ok(()) } else { link.unsubscribe(&names).await } };
         let (unsubscribed, subscribed) = tokio::join!(unsubscribe, self.subscribe(subscribe, wanted));
         unsubscribed?;
         subscribed
@@ -217,7 +233,11 @@ impl<'a> Session<'a> {
         let keys = &self.broker.keys;
         let names: Vec<String> = batch.iter().map(|(channel, _)| keys.channel(channel)).collect();
         self.hearing.listen(batch.iter().zip(&names).map(|((channel, generation), name)| (name, channel, *generation)));
-        self.pubsub.subscribe(&names).await?;
+        self.link.subscribe(&names).await?;
+        if self.link.is_shared() {
+            let late = |_| RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
+            timeout(PUBSUB_DEADLINE, self.hearing.acknowledged(&names)).await.map_err(late)?;
+        }
         let Lasts { clock, evicts, lasts } = self.lasts(batch).await?;
         let (mut attached, mut moved) = (Vec::new(), Vec::new());
         for (((channel, generation), last), name) in batch.iter().zip(lasts).zip(names) {
@@ -262,9 +282,9 @@ impl<'a> Session<'a> {
     }
 
     /// Messages of channels went missing, and they are not live any more: they are attached once more.
-    fn again(&self, missed: Missed, wanted: &mut Wanted, telling: &mut Telling) {
+    fn again(&self, missed: Missed, wanted: &mut Wanted) {
         self.broker.metrics.silent_losses.increment(missed.len() as u64);
-        let say = telling.lost_silently(Instant::now());
+        let say = self.broker.telling().lost_silently(Instant::now());
         for (channel, generation) in missed {
             if say {
                 tracing::error!(%channel, "messages of a channel did not arrive, though its subscription stands; reading them \
@@ -276,12 +296,12 @@ impl<'a> Session<'a> {
 
     async fn lasts(&mut self, batch: &[(Channel, u64)]) -> Result<Lasts, RedisError> {
         let channels: Vec<Channel> = batch.iter().map(|(channel, _)| channel.clone()).collect();
-        let (keys, node) = (&self.broker.keys, &self.broker.node);
-        let commands = &mut self.reader.connection;
-        match read::lasts(commands, &self.loaded.functions, keys, node, &channels).await {
+        let (keys, node, partition) = (&self.broker.keys, &self.broker.node, self.partition);
+        let mut commands = self.reader.connection.clone();
+        match read::lasts(&mut commands, &self.loaded.functions, keys, node, partition, &channels).await {
             Err(error) if is_missing(&error) => {
-                self.loaded = self.broker.reload(&self.loaded).await?;
-                read::lasts(commands, &self.loaded.functions, keys, node, &channels).await
+                self.loaded = self.reader.reload(self.broker, &self.loaded).await?;
+                read::lasts(&mut commands, &self.loaded.functions, keys, node, partition, &channels).await
             }
             answer => answer,
         }
@@ -297,16 +317,20 @@ impl<'a> Session<'a> {
                 "this node's user may not read a channel; its streams are told to come back, others go on");
         }
         // It may have been subscribed, and not read.
-        self.pubsub.unsubscribe(name).await
+        self.link.unsubscribe(&[name]).await
     }
 
-    /// Says to itself what time it is.
+    /// Says to this node what time it is.
+    fn time(&self) -> Cmd {
+        self.loaded.functions.clock(&self.broker.keys.clock(self.partition), Some(&self.broker.node))
+    }
+
     async fn say_the_time(&mut self) -> Result<Position, Ended> {
-        let commands = &mut self.reader.connection;
-        let clock: ClockReply = match time(self.broker, &self.loaded).query_async(commands).await {
+        let mut commands = self.reader.connection.clone();
+        let clock: ClockReply = match self.time().query_async(&mut commands).await {
             Err(error) if is_missing(&error) => {
-                self.loaded = self.broker.reload(&self.loaded).await?;
-                time(self.broker, &self.loaded).query_async(commands).await?
+                self.loaded = self.reader.reload(self.broker, &self.loaded).await?;
+                self.time().query_async(&mut commands).await?
             }
             answer => answer?,
         };
@@ -335,27 +359,6 @@ impl<'a> Session<'a> {
         }
         self.barrier.said(clock.position, self.hearing.progress());
     }
-}
-
-/// Says to this node what time it is.
-fn time(broker: &RedisBroker, loaded: &Loaded) -> Cmd {
-    loaded.functions.clock(&broker.keys.clock(PARTITION), Some(&broker.node))
-}
-
-/// The clock, with the functions loaded again where they are gone.
-async fn first_clock(
-    broker: &RedisBroker,
-    connection: &mut MultiplexedConnection,
-) -> Result<(Loaded, ClockReply), RedisError> {
-    let key = broker.keys.clock(PARTITION);
-    let loaded = broker.library.now();
-    match loaded.functions.clock(&key, None).query_async(connection).await {
-        Err(error) if is_missing(&error) => {}
-        answer => return Ok((loaded, answer?)),
-    }
-    let loaded = broker.reload(&loaded).await?;
-    let clock = loaded.functions.clock(&key, None).query_async(connection).await?;
-    Ok((loaded, clock))
 }
 
 /// Keeps a connection whose task is still running from passing anything on.

@@ -1,18 +1,23 @@
 //! What the log has been told, so that it speaks of each thing once and not for each try. Pure.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::super::Partition;
 
 /// Between two lines about the same matter.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Reasons of one outage that are told.
 const MAX_REASONS: usize = 8;
 
-/// Lives across sessions.
+/// Lives across the sessions of all partitions.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
-    /// `None` while a session is established, and before the first.
+    /// Partitions with a session that is established.
+    up: HashSet<Partition>,
+    /// `None` while no partition that had a session, or was to have one, is without it.
     outage: Option<Outage>,
     /// When silent losses were told last.
     losses: Option<Instant>,
@@ -20,6 +25,7 @@ pub(super) struct Telling {
 
 #[derive(Debug)]
 struct Outage {
+    partitions: HashSet<Partition>,
     since: Instant,
     last: Instant,
     reasons: Vec<String>,
@@ -36,12 +42,16 @@ pub(super) enum Say {
 }
 
 impl Telling {
-    /// A session ended, or did not begin. Each reason of one outage is told once, and one a minute at most.
-    pub(super) fn ended(&mut self, reason: &str, now: Instant) -> Say {
+    /// A session ended, or did not begin. Each reason of one outage is told once, and one a minute at most: partitions that are lost
+    /// while others are away add nothing but their reasons.
+    pub(super) fn ended(&mut self, partition: Partition, reason: &str, now: Instant) -> Say {
+        self.up.remove(&partition);
         let Some(outage) = &mut self.outage else {
-            self.outage = Some(Outage { since: now, last: now, reasons: vec![reason.to_owned()] });
+            let (partitions, reasons) = (HashSet::from([partition]), vec![reason.to_owned()]);
+            self.outage = Some(Outage { partitions, since: now, last: now, reasons });
             return Say::Lost;
         };
+        outage.partitions.insert(partition);
         let known = outage.reasons.len() == MAX_REASONS || outage.reasons.iter().any(|told| told == reason);
         if known || now - outage.last < PAUSE {
             return Say::Nothing;
@@ -51,9 +61,20 @@ impl Telling {
         Say::Still
     }
 
-    /// A session is established. Returns for how long there was none, if that was told.
-    pub(super) fn established(&mut self, now: Instant) -> Option<Duration> {
+    /// A session is established. Returns how long the outage lasted that is over with it, if that was told.
+    pub(super) fn established(&mut self, partition: Partition, now: Instant) -> Option<Duration> {
+        self.up.insert(partition);
+        let outage = self.outage.as_mut()?;
+        outage.partitions.remove(&partition);
+        if !outage.partitions.is_empty() {
+            return None;
+        }
         self.outage.take().map(|outage| now - outage.since)
+    }
+
+    /// Partitions with a session that is established.
+    pub(super) fn up(&self) -> usize {
+        self.up.len()
     }
 
     /// Messages were lost. Returns whether to say so.
@@ -74,7 +95,7 @@ mod tests {
     async fn each_reason_once_and_one_a_minute() {
         let start = Instant::now();
         let mut telling = Telling::default();
-        let mut said = |reason: &str, after_s: u64| telling.ended(reason, start + Duration::from_secs(after_s));
+        let mut said = |reason: &str, after_s: u64| telling.ended(0, reason, start + Duration::from_secs(after_s));
         assert_eq!(said("closed", 0), Say::Lost);
         assert_eq!(said("refused", 1), Say::Nothing, "within the minute");
         assert_eq!(said("closed", 60), Say::Nothing, "known");
@@ -86,9 +107,20 @@ mod tests {
             let expected = if i < MAX_REASONS - 3 { Say::Still } else { Say::Nothing };
             assert_eq!(said(&i.to_string(), 400 + 60 * i as u64), expected, "{i}");
         }
-        assert_eq!(telling.established(start + PAUSE), Some(PAUSE));
-        assert_eq!(telling.established(start + PAUSE), None);
-        assert_eq!(telling.ended("closed", start + PAUSE), Say::Lost, "another outage");
+        assert_eq!(telling.established(0, start + PAUSE), Some(PAUSE));
+        assert_eq!(telling.established(0, start + PAUSE), None);
+        assert_eq!(telling.ended(0, "closed", start + PAUSE), Say::Lost, "another outage");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_one_of_all_partitions() {
+        let now = Instant::now();
+        let mut telling = Telling::default();
+        assert_eq!([0, 1].map(|partition| telling.established(partition, now)), [None, None]);
+        let said = [0, 1].map(|partition| telling.ended(partition, "closed", now));
+        assert_eq!((said, telling.up()), ([Say::Lost, Say::Nothing], 0));
+        assert_eq!(telling.established(1, now + PAUSE), None);
+        assert_eq!((telling.established(0, now + PAUSE), telling.up()), (Some(PAUSE), 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,8 @@ use shared::redis::functions::is_missing;
 /// a replica now, hold for whatever is asked on this connection.
 pub(super) fn is_about_one_key(error: &RedisError) -> bool {
     // Of the server, told by a script: before Redis 7 that has no code of its own, `ERR Error running script (...): -READONLY ...`.
-    const OF_SERVER: [&str; 4] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF"];
+    // The last one is of a server of a Cluster that is giving the key away.
+    const OF_SERVER: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF", "non local key"];
     match error.code() {
         Some("WRONGTYPE") => true,
         Some("ERR") => {
@@ -22,7 +23,7 @@ pub(super) fn is_about_one_key(error: &RedisError) -> bool {
 
 /// Why a connection ends that still works.
 pub(super) fn left() -> RedisError {
-    (::redis::ErrorKind::Io, "the Sentinels name another primary").into()
+    (::redis::ErrorKind::Io, "another server is named as the primary").into()
 }
 
 /// Each call has an answer of its own; an error is one of the connection.

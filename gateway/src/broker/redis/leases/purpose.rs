@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, RedisError};
 use shared::channel::Channel;
 use shared::keys::Keys;
@@ -12,6 +11,8 @@ use shared::redis::functions::is_missing;
 
 use super::Registry;
 use super::errors::is_about_one_key;
+use super::wires::Wires;
+use crate::broker::Partition;
 
 /// At how many users one call looks: each may be a publish.
 const LOOK_AT: u32 = 200;
@@ -28,6 +29,14 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
+    /// Where a user's leases are.
+    pub(super) fn partition(self, keys: &Keys, user: &str) -> Partition {
+        match self {
+            Self::Limit => keys.partition_of_user(user),
+            Self::Presence(_) => Channel::presence(user).map_or(0, |channel| keys.partition(&channel)),
+        }
+    }
+
     /// Takes the user's leases, renews them, or for no `time` gives them back.
     pub(super) fn command(
         self,
@@ -50,21 +59,20 @@ impl Purpose {
 }
 
 /// Has Redis look for those who have gone, on every partition. Returns what failed for one key alone.
-pub(super) async fn look(
-    registry: &Registry,
-    connection: &mut MultiplexedConnection,
-) -> Result<Option<RedisError>, RedisError> {
+pub(super) async fn look(registry: &Registry, wires: &Wires) -> Result<Option<RedisError>, RedisError> {
     let Purpose::Presence(grace) = registry.purpose else { return Ok(None) };
     let mut failed = None;
     for partition in 0..registry.keys.partitions() {
+        let Some(wire) = wires.to(partition) else { continue };
         let key = registry.keys.leaving(partition);
         for _ in 0..LOOKS {
-            let loaded = registry.library.now();
-            match loaded.functions.absent(&key, grace, LOOK_AT).query_async::<u32>(connection).await {
+            let loaded = registry.library.on(wire.server.address());
+            let look = loaded.functions.absent(&key, grace, LOOK_AT);
+            match look.query_async::<u32>(&mut wire.connection.clone()).await {
                 Ok(LOOK_AT) => {}
                 Ok(_) => break,
                 Err(error) if is_missing(&error) => {
-                    registry.library.reload(&loaded, &registry.client, &registry.keys).await?;
+                    registry.library.reload(&loaded, &wire.server, &registry.keys, partition).await?;
                 }
                 Err(error) if is_about_one_key(&error) => {
                     failed = Some(error);
