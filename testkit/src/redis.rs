@@ -14,21 +14,29 @@ use tokio::time::{sleep, timeout};
 
 use crate::certificates::Certificates;
 use crate::patience::{PATIENCE, PAUSE, eventually, soon};
-use crate::ports::PORTS;
+use crate::ports::{PORTS, free_ports};
 
 const ATTEMPTS: usize = 5;
 
 /// How to start a [`RedisServer`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RedisServerBuilder {
     program: OsString,
     config: Vec<String>,
     tls: bool,
     certificates: Option<Certificates>,
     is_sentinel: bool,
+    is_node: bool,
 }
 
 impl RedisServerBuilder {
+    /// A node of a cluster, which knows no other and has no slots. The port of its bus is one that nobody takes while it is
+    /// down; the usual one, 10,000 above its own, may be.
+    pub fn cluster_node(mut self) -> Self {
+        self.is_node = true;
+        self
+    }
+
     /// A Sentinel: a server that watches others. Which ones, lines of [`config`](Self::config) say.
     pub fn sentinel(mut self) -> Self {
         self.is_sentinel = true;
@@ -79,6 +87,7 @@ impl RedisServerBuilder {
 
     /// Starts it on the first of `ports` that is free.
     async fn start_on(self, ports: impl Iterator<Item = u16>) -> RedisServer {
+        let is_node = self.is_node;
         let mut server = self.prepare();
         let mut attempts = 0;
         for port in ports {
@@ -86,6 +95,7 @@ impl RedisServerBuilder {
                 continue;
             }
             server.port = port;
+            server.bus_port = is_node.then(|| free_ports::<1>()[0]);
             let Err(failure) = server.launch().await else { return server };
             attempts += 1;
             // Somebody may have taken the port just now; of a cluster's bus, it was never looked at.
@@ -99,7 +109,7 @@ impl RedisServerBuilder {
         let folder = tempfile::tempdir().unwrap();
         let certificates = self.certificates.or_else(|| self.tls.then(|| Certificates::create(folder.path())));
         let Self { program, config, is_sentinel, .. } = self;
-        RedisServer { child: None, folder, program, config, certificates, port: 0, is_sentinel }
+        RedisServer { child: None, folder, program, config, certificates, port: 0, bus_port: None, is_sentinel }
     }
 }
 
@@ -113,6 +123,8 @@ pub struct RedisServer {
     config: Vec<String>,
     certificates: Option<Certificates>,
     port: u16,
+    /// Of a node of a cluster.
+    bus_port: Option<u16>,
     is_sentinel: bool,
 }
 
@@ -125,6 +137,7 @@ impl RedisServer {
             tls: false,
             certificates: None,
             is_sentinel: false,
+            is_node: false,
         }
     }
 
@@ -139,6 +152,14 @@ impl RedisServer {
     /// The TCP port on 127.0.0.1; the same for as long as the server is not dropped, also when it is down.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// On which the nodes of its cluster talk to it.
+    ///
+    /// # Panics
+    /// When it is not started as a node of a cluster.
+    pub fn bus_port(&self) -> u16 {
+        self.bus_port.expect("the server is no node of a cluster")
     }
 
     /// Process id.
@@ -215,11 +236,15 @@ impl RedisServer {
     /// SIGSTOP, and waits until it stands still: its connections stay open, and nothing on them is answered.
     pub async fn pause(&self) {
         self.signal("STOP").await;
-        let stat = format!("/proc/{}/stat", self.pid());
+        eventually("a paused server stands still", async || self.is_paused().then_some(())).await;
+    }
+
+    /// Whether it runs, but stands still.
+    pub fn is_paused(&self) -> bool {
+        let Some(pid) = self.child.as_ref().and_then(Child::id) else { return false };
         // The state stands behind the program's name, which is in brackets.
         let still = |text: String| text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
-        eventually("a paused server stands still", async || fs::read_to_string(&stat).is_ok_and(still).then_some(()))
-            .await;
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(still)
     }
 
     /// SIGCONT: it goes on where it was.
@@ -287,6 +312,9 @@ impl RedisServer {
                     writeln!(text, "tls-{directive}-file \"{}\"", file.display()).unwrap();
                 }
             }
+        }
+        if let Some(port) = self.bus_port {
+            writeln!(text, "cluster-enabled yes\ncluster-port {port}").unwrap();
         }
         // Last, since the last word on a directive holds.
         for line in &self.config {
