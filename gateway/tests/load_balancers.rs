@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::event_stream::decode::Decoded;
 use testkit::RedisServer;
+use tokio::net::TcpSocket;
 
 use crate::support::{Gateway, Stream, eventually};
 
@@ -158,8 +159,11 @@ async fn a_stream_goes_on_at_the_other_node(kind: Kind) {
 async fn clients_come_back_when_no_node_is_there(kind: Kind) {
     let mut nodes = Nodes::start("").await;
     let balancer = nodes.behind(kind).await;
+    let mut held = Vec::new();
     for name in ["one", "two"] {
         nodes.kill(name).await;
+        let public = if name == "one" { &nodes.one.public } else { &nodes.two.public };
+        held.push(hold(public).await);
     }
     for http in EITHER {
         let browser = balancer.browser(http).await;
@@ -185,6 +189,14 @@ async fn clients_come_back_when_no_node_is_there(kind: Kind) {
         }
         assert_eq!(browser.get("/nothing").send().await.unwrap().status(), 404, "{http:?}: that is for streams alone");
     }
+}
+
+/// Takes the place of a server that is gone, and listens to nobody: else another test's may be given it meanwhile, and answer.
+async fn hold(address: &str) -> TcpSocket {
+    let address = address.parse().unwrap();
+    let held = TcpSocket::new_v4().unwrap();
+    eventually("its place is free", async || held.bind(address).ok()).await;
+    held
 }
 
 /// A limit of one address is one of each client's, whatever the client says of itself.

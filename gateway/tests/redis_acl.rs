@@ -182,9 +182,17 @@ async fn presence_without_its_rights_says_so_once_and_harms_nothing_else() {
     stream.opened().await;
     assert!(admin(&server, &["PUBLISH", "sse:a", "x"]).await.starts_with('1'));
     assert_eq!(stream.data().await.as_deref(), Some("x"));
-    // The grace of the end is long enough for tries without a number.
-    gateway.signal("TERM").await;
     let mut text = String::new();
+    let told = async {
+        while !text.contains("WARN cannot tell Redis who is online") {
+            let read = tokio::io::AsyncBufReadExt::read_line(&mut log, &mut text).await.unwrap();
+            assert_ne!(read, 0, "it ended: {text}");
+        }
+    };
+    soon("the warning", told).await;
+    // No stream is left to drain; the grace before that is long enough for tries without a number.
+    drop(stream);
+    gateway.signal("TERM").await;
     soon("the log's end", tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap();
     assert_eq!(text.matches("WARN cannot tell Redis who is online").count(), 1, "{text}");
 }

@@ -2,7 +2,8 @@
 //!
 //! With one partition a channel `user:42` is `sse:user:42`: Pub/Sub channel and history stream alike, so both fall in one
 //! slot. With more, names carry the partition as a hash tag, `sse:{7}:user:42`, so that everything a partition needs
-//! lives in one slot. The cluster's own keys have a dot after the prefix: `sse.clock`.
+//! lives in one slot. The cluster's own keys have a dot after the prefix: `sse.clock`; those that belong to no partition are
+//! in the first one, `sse.{0}.control`.
 
 use std::fmt::Write as _;
 
@@ -12,8 +13,10 @@ use crate::channel::Channel;
 pub const DEFAULT_PREFIX: &str = "sse";
 /// Longest prefix, in bytes.
 pub const MAX_PREFIX_BYTES: usize = 32;
-/// Most partitions: a Redis Cluster has no more slots.
-pub const MAX_PARTITIONS: u16 = 16_384;
+/// Hash slots of a Redis Cluster.
+pub const SLOTS: u16 = 16_384;
+/// Most partitions: more would share slots.
+pub const MAX_PARTITIONS: u16 = SLOTS;
 
 /// What a user's own channel begins with.
 const USER_CHANNEL: &str = "user:";
@@ -129,19 +132,19 @@ impl Keys {
     /// The stream of orders to all nodes: `sse.control`. See [`order`](crate::order).
     #[must_use]
     pub fn control(&self) -> String {
-        format!("{}.control", self.prefix)
+        self.home("control")
     }
 
     /// The stream of renewals, which are many, and of no use to a node that was away: `sse.renewals`.
     #[must_use]
     pub fn renewals(&self) -> String {
-        format!("{}.renewals", self.prefix)
+        self.home("renewals")
     }
 
     /// The sorted set of tokens that are good no longer: `sse.revoked`. See [`order`](crate::order).
     #[must_use]
     pub fn revoked(&self) -> String {
-        format!("{}.revoked", self.prefix)
+        self.home("revoked")
     }
 
     /// The users who are online, of those whose presence is told in this partition: `sse.leaving`, `sse.{7}.leaving`.
@@ -159,31 +162,56 @@ impl Keys {
     /// The hash of nodes that are there: `sse.nodes`. See [`census`](crate::census).
     #[must_use]
     pub fn nodes(&self) -> String {
-        format!("{}.nodes", self.prefix)
+        self.home("nodes")
     }
 
     /// The stream of questions to all nodes: `sse.questions`. See [`census`](crate::census).
     #[must_use]
     pub fn questions(&self) -> String {
-        format!("{}.questions", self.prefix)
+        self.home("questions")
     }
 
     /// The list of answers to a question: `sse.answers:<id>`.
     #[must_use]
     pub fn answers(&self, id: &str) -> String {
-        format!("{}.answers:{id}", self.prefix)
+        self.home("answers:") + id
     }
 
     /// What a ticket stands for, by the digest of the ticket: `sse.ticket:<digest>`.
     #[must_use]
     pub fn ticket(&self, digest: &str) -> String {
-        format!("{}.ticket:{digest}", self.prefix)
+        self.home("ticket:") + digest
     }
 
-    /// Who loads the function library watches this key meanwhile: `sse.functions`.
+    /// Who loads the function library into the server of a partition watches this key meanwhile: `sse.functions`,
+    /// `sse.{7}.functions`.
     #[must_use]
-    pub fn functions(&self) -> String {
-        format!("{}.functions", self.prefix)
+    pub fn functions(&self, partition: u16) -> String {
+        self.internal(partition, "functions")
+    }
+
+    /// The partition that a name says it is of, be it one of a channel or one of the cluster's own.
+    #[must_use]
+    pub fn partition_of(&self, name: &[u8]) -> Option<u16> {
+        if self.partitions == 1 {
+            return Some(0);
+        }
+        let rest = name.strip_prefix(self.prefix.as_bytes())?;
+        let tag = rest.strip_prefix(b":{").or_else(|| rest.strip_prefix(b".{"))?;
+        let digits = tag.get(..tag.iter().position(|byte| *byte == b'}')?)?;
+        let partition = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        (partition < self.partitions).then_some(partition)
+    }
+
+    /// The hash slot of a Redis Cluster in which everything of a partition lies.
+    #[must_use]
+    pub fn slot(partition: u16) -> u16 {
+        CRC16.checksum(partition.to_string().as_bytes()) % SLOTS
+    }
+
+    /// What is of no channel lies in the first partition, all of it: a single call can read several of these.
+    fn home(&self, name: &str) -> String {
+        self.internal(0, name)
     }
 
     fn of_channel(&self, kind: &str, channel: &Channel) -> String {
@@ -242,7 +270,36 @@ mod tests {
         assert_eq!(keys.once(&user, "k1"), format!("app.{{{p}}}.once:user:42:k1"));
         assert_eq!(keys.user("42"), format!("app.{{{p}}}.user:42"), "where the user's channel is");
         assert_eq!(keys.node(7, "n1"), "app.{7}.node:n1");
-        assert_eq!(keys.control(), "app.control");
+        assert_eq!(keys.control(), "app.{0}.control");
+        assert_eq!(
+            (keys.answers("00ff"), keys.ticket("ff")),
+            ("app.{0}.answers:00ff".into(), "app.{0}.ticket:ff".into())
+        );
+        assert_eq!(keys.functions(7), "app.{7}.functions");
+    }
+
+    #[test]
+    fn names_tell_their_partition() {
+        let keys = Keys::new("app", 16).unwrap();
+        for (name, partition) in [
+            (keys.channel(&channel("user:42")), Some(keys.partition(&channel("user:42")))),
+            (keys.node(7, "n1"), Some(7)),
+            (keys.control(), Some(0)),
+            ("app:{16}:a".to_owned(), None),
+            ("app:{x}:a".to_owned(), None),
+            ("app:{1".to_owned(), None),
+            ("app:a".to_owned(), None),
+            ("other:{1}:a".to_owned(), None),
+        ] {
+            assert_eq!(keys.partition_of(name.as_bytes()), partition, "{name}");
+        }
+        assert_eq!(Keys::default().partition_of(b"sse:a"), Some(0));
+    }
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // CLUSTER KEYSLOT sse:{0}:a, sse.{7}.clock, sse:{16383}:a.
+        assert_eq!([0, 7, 16_383].map(Keys::slot), [13_907, 1_716, 15_158]);
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl RedisBroker {
         stop: &CancellationToken,
     ) -> bool {
         let until = Instant::now() + pause;
-        let mut turns = pin!(self.client.turns());
+        let mut turns = pin!(self.client.turns(0));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return false,

@@ -95,7 +95,7 @@ impl Reader<'_> {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(jittered(longest)) => {}
-                () = self.inner.client.turns() => {}
+                () = self.inner.client.turns(0) => {}
             }
         }
     }

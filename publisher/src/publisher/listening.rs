@@ -113,7 +113,7 @@ async fn listen(shared: Arc<Shared>) {
             telling.lost(&lost, shared.client.address());
             tokio::select! {
                 () = sleep(pause(failed)) => {}
-                () = shared.client.turns() => {}
+                () = shared.client.turns(0) => {}
             }
             failed = failed.saturating_add(1);
         }

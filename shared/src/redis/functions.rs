@@ -72,17 +72,29 @@ pub struct PublishArgs<'a> {
 impl Functions {
     /// Finds out how to call the functions, and loads them where they are absent or older. A newer text stays.
     ///
-    /// Wants a connection that nobody else uses: it watches a key meanwhile.
+    /// Wants a connection that nobody else uses, to the server that has the first partition: it watches a key meanwhile.
     ///
     /// # Errors
     /// Those of the connection and of the server. A user who may neither list nor load libraries is taken to have an
     /// administrator who did.
     pub async fn load(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Self, RedisError> {
+        Self::load_for(connection, keys, 0).await
+    }
+
+    /// The same on the server that has `partition`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn load_for(
+        connection: &mut MultiplexedConnection,
+        keys: &Keys,
+        partition: u16,
+    ) -> Result<Self, RedisError> {
         let Some(ours) = version(TEXT) else {
             return Err((redis::ErrorKind::Client, "the library's text has no version").into());
         };
         for _ in 0..MAX_TRIES {
-            redis::cmd("WATCH").arg(keys.functions()).exec_async(connection).await?;
+            redis::cmd("WATCH").arg(keys.functions(partition)).exec_async(connection).await?;
             let theirs = match library_version(connection).await {
                 Err(error) if is_unknown_command(&error) => return Self::load_script(connection).await,
                 Err(error) if is_not_permitted(&error) => return Ok(Self::by(Mode::Library)),
@@ -92,7 +104,7 @@ impl Functions {
                 redis::cmd("UNWATCH").exec_async(connection).await?;
                 return Ok(Self::by(Mode::Library));
             }
-            if load_library(connection, keys, ours).await? {
+            if load_library(connection, keys, partition, ours).await? {
                 return Ok(Self::by(Mode::Library));
             }
         }
@@ -266,9 +278,14 @@ fn collect_texts(value: &Value, texts: &mut Vec<String>) {
 }
 
 /// `false`: another loader came in between.
-async fn load_library(connection: &mut MultiplexedConnection, keys: &Keys, version: u64) -> Result<bool, RedisError> {
+async fn load_library(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    partition: u16,
+    version: u64,
+) -> Result<bool, RedisError> {
     let mut load = redis::pipe();
-    load.atomic().cmd("SET").arg(keys.functions()).arg(version).arg("EX").arg(WATCH_TTL_S);
+    load.atomic().cmd("SET").arg(keys.functions(partition)).arg(version).arg("EX").arg(WATCH_TTL_S);
     load.cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(TEXT);
     let answer: Value = load.query_async(connection).await?;
     Ok(answer != Value::Nil)

@@ -108,7 +108,7 @@ pub async fn look(
         check_push(client).await?;
     }
     // The last two are what the rest is asked by.
-    for words in [&*format!("WATCH {}", keys.functions()), "UNWATCH", "MULTI", "EXEC"] {
+    for words in [&*format!("WATCH {}", keys.functions(0)), "UNWATCH", "MULTI", "EXEC"] {
         command(words).exec_async(&mut connection).await.map_err(failed)?;
     }
     let library = library(&mut connection).await.map_err(failed)?;
@@ -165,7 +165,7 @@ fn loading(keys: &Keys, library: Library) -> Vec<Cmd> {
     }
     let mut load = redis::cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(TEXT);
-    vec![load, command(&format!("SET {} 0 EX 60", keys.functions()))]
+    vec![load, command(&format!("SET {} 0 EX 60", keys.functions(0)))]
 }
 
 impl Library {

@@ -22,7 +22,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use self::choice::{Named, choose};
-use super::client::{ClientError, Server, connection_config, describe};
+use super::client::{ClientError, describe};
+use super::server::{Server, at, connection_config};
 use super::settings::Settings;
 use super::url;
 
@@ -218,17 +219,6 @@ fn failure(mut failures: Vec<Failure>, all: usize) -> RedisError {
         true => (ErrorKind::InvalidClientConfig, "no Sentinel says who is the primary", what).into(),
         false => io::Error::new(io::ErrorKind::NotConnected, what).into(),
     }
-}
-
-/// The template's user, certificates and settings, at another place.
-fn at(template: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
-    let addr = match template.addr().clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-        }
-        _ => ConnectionAddr::Tcp(host, port),
-    };
-    template.clone().set_addr(addr)
 }
 
 fn late() -> RedisError {

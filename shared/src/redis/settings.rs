@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, between, duration};
-use crate::keys::{DEFAULT_PREFIX, Keys};
+use crate::keys::{DEFAULT_PREFIX, Keys, KeysError};
 
 use super::{client, url};
 
@@ -15,8 +15,9 @@ use super::{client, url};
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// `redis://[user[:password]@]host[:port]`, or `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/name` for the
-    /// primary that Sentinels know by that name; `rediss` for TLS.
+    /// `redis://[user[:password]@]host[:port]`; `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/name` for the
+    /// primary that Sentinels know by that name; `redis+cluster://[user[:password]@]host[:port][,host[:port]...]` for the Redis
+    /// Cluster of which these are nodes; `rediss` for TLS.
     pub url: Option<String>,
     /// Password; wins over the one in `url`, so that it can come from a secret of its own.
     pub password: Option<String>,
@@ -28,6 +29,9 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Begins every name in Redis.
     pub prefix: String,
+    /// Into so many parts the channels are divided, by their names; a Redis Cluster has each on one of its servers. All processes
+    /// have to have the same number.
+    pub partitions: u16,
     /// How long to wait for Redis at the start before giving up.
     #[serde(with = "duration")]
     pub wait: Duration,
@@ -57,6 +61,7 @@ impl Default for Settings {
             sentinel_password: None,
             ca_file: None,
             prefix: DEFAULT_PREFIX.to_owned(),
+            partitions: 1,
             wait: Duration::ZERO,
             connect_timeout: Duration::from_secs(2),
             command_timeout: Duration::from_secs(3),
@@ -77,6 +82,7 @@ impl fmt::Debug for Settings {
             .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "***"))
             .field("ca_file", &self.ca_file)
             .field("prefix", &self.prefix)
+            .field("partitions", &self.partitions)
             .field("wait", &self.wait)
             .field("connect_timeout", &self.connect_timeout)
             .field("command_timeout", &self.command_timeout)
@@ -115,12 +121,18 @@ impl Settings {
         self.url.as_deref().is_some_and(url::is_of_sentinels)
     }
 
+    /// Whether the URL leads to a Redis Cluster.
+    #[must_use]
+    pub fn names_cluster(&self) -> bool {
+        self.url.as_deref().is_some_and(url::is_of_cluster)
+    }
+
     /// Names in Redis.
     ///
     /// # Errors
-    /// [`KeysError::Prefix`](crate::keys::KeysError::Prefix).
-    pub fn keys(&self) -> Result<Keys, crate::keys::KeysError> {
-        Keys::new(&self.prefix, 1)
+    /// [`KeysError`](crate::keys::KeysError).
+    pub fn keys(&self) -> Result<Keys, KeysError> {
+        Keys::new(&self.prefix, self.partitions)
     }
 
     /// Ranges, and rules between keys, each error naming its key (`redis.url`). Files are not opened.
@@ -133,7 +145,8 @@ impl Settings {
             }
         };
         check("url", self.url.as_deref().map_or(Ok(()), |url| url::check(url, self.password.as_deref())));
-        check("prefix", self.keys().map(drop).map_err(|error| error.to_string()));
+        check("prefix", Keys::new(&self.prefix, 1).map(drop).map_err(|error| error.to_string()));
+        check("partitions", self.check_partitions());
         check("ca_file", self.check_ca_file());
         check("password", self.check_password());
         check("sentinel_user", self.check_sentinel(self.sentinel_user.as_deref()));
@@ -166,6 +179,18 @@ impl Settings {
             Some(_) if !self.url.as_deref().is_some_and(url::is_tls) => {
                 Err("certificates are for rediss:// only, and redis.url does not begin so".to_owned())
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_partitions(&self) -> Result<(), String> {
+        match self.partitions {
+            0 | 16_385.. => Err(KeysError::Partitions.to_string()),
+            1 if self.names_cluster() => Err(
+                "with one partition, messages go by classic Pub/Sub, which a Redis Cluster sends to every one of its nodes, and \
+                 all data are in one slot; a Cluster needs two at least, such as 64, the same number for all gateways and publishers"
+                    .to_owned(),
+            ),
             _ => Ok(()),
         }
     }
@@ -236,6 +261,20 @@ mod tests {
         assert_eq!(Settings { password: Some("x".into()), ..Settings::new("redis://me@h") }.check(), []);
         let password = Settings { password: Some("x".into()), ..Settings::default() };
         assert_eq!(password.check().len(), 1);
+        let cluster = Settings { partitions: 2, ..Settings::new("redis+cluster://a,b") };
+        assert_eq!(cluster.check(), []);
+        for (partitions, reason) in [
+            (0, "the number of partitions is 1 to 16384"),
+            (16_385, "the number of partitions is 1 to 16384"),
+            (
+                1,
+                "with one partition, messages go by classic Pub/Sub, which a Redis Cluster sends to every one of its nodes",
+            ),
+        ] {
+            let [error] = &Settings { partitions, ..cluster.clone() }.check()[..] else { panic!("{partitions}") };
+            let error = error.to_string();
+            assert!(error.starts_with(&format!("invalid value for \"redis.partitions\": {reason}")), "{error}");
+        }
         let sentinels = Settings::new("redis+sentinel://a,b/main");
         let asked =
             Settings { sentinel_user: Some("me".into()), sentinel_password: Some("x".into()), ..sentinels.clone() };

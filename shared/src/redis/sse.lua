@@ -1,5 +1,5 @@
 #!lua name=sse
--- version 5
+-- version 6
 --
 -- What has to be atomic in Redis. Raise the version with every change: a library is replaced by a newer one only.
 --
@@ -35,7 +35,8 @@
 --       -> {TIME in ms, incarnation, TIME in ms at which it said so, text, ...}
 --
 -- An optional argument that is absent or "" has its default. With partitions, names carry the partition as a hash tag
--- (`<prefix>:{7}:<channel>`, `<prefix>.{7}.clock`), and messages go by SPUBLISH. Wrong input is answered by
+-- (`<prefix>:{7}:<channel>`, `<prefix>.{7}.clock`), and messages go by SPUBLISH; what is of none is in the first,
+-- `<prefix>.{0}.nodes`. Wrong input is answered by
 -- `ERR <function>: <what> ...` before anything is written.
 --
 -- A message is byte 0x1E, `<position> <previous> <epoch>`, LF, payload; a node hears the clock as it is stored.
@@ -736,7 +737,7 @@ local function sse_absent(keys, args)
   return #users
 end
 
-local NODES_KEY = "key is not <prefix>.nodes, prefix 1 to 32 of A-Z a-z 0-9 _ -"
+local NODES_KEY = "key is not <prefix>.nodes or <prefix>.{0}.nodes, prefix 1 to 32 of A-Z a-z 0-9 _ -"
 
 -- Of what is kept, `{incarnation, value, ...}`: those who are there, as {incarnation, TIME in ms, text, ...}, and the
 -- incarnations of those who are not.
@@ -766,7 +767,8 @@ end
 local function sse_nodes(keys, args)
   if #keys ~= 1 then return refuse("sse_nodes", "keys are " .. #keys .. ", the limit is 1") end
   local key, call = keys[1], redis.call
-  if not place(key:match("^([0-9A-Za-z_-]+)%.nodes$")) then return refuse("sse_nodes", NODES_KEY) end
+  local prefix = key:match("^([0-9A-Za-z_-]+)%.nodes$") or key:match("^([0-9A-Za-z_-]+)%.{0}%.nodes$")
+  if not place(prefix) then return refuse("sse_nodes", NODES_KEY) end
   local wrong = #args > 0 and wrong_node(args)
   if wrong then return refuse("sse_nodes", wrong) end
 

@@ -1,6 +1,7 @@
 //! The first connection of a process: waits for Redis as long as it may, looks whether the server will do, and loads the
 //! functions. What is wrong is said together with what to do.
 
+use std::io;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,6 +16,8 @@ use crate::keys::Keys;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Oldest server, `<major>.<minor>`.
 const OLDEST: (u32, u32) = (6, 2);
+/// Oldest with sharded Pub/Sub.
+const OLDEST_SHARDED: (u32, u32) = (7, 0);
 
 /// Why a process cannot begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,15 +108,20 @@ impl<'c> Patience<'c> {
 
 async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
     let failed = |error: RedisError| classify(client, &error);
-    let mut connection = client.connect().await.map_err(failed)?;
-    let version = check(client, &mut connection).await?;
-    // By itself first: the client library loses its count where a transaction is refused at its beginning.
-    for command in ["MULTI", "EXEC"] {
-        redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
+    let mut started = None;
+    for (partition, server) in client.servers().await.map_err(failed)? {
+        let mut connection = server.connect().await.map_err(failed)?;
+        let version = check(client, &mut connection).await?;
+        // By itself first: the client library loses its count where a transaction is refused at its beginning.
+        for command in ["MULTI", "EXEC"] {
+            redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
+        }
+        let functions = Functions::load_for(&mut connection, keys, partition).await.map_err(failed)?;
+        let functions = functions.trusting(client.settings().trust_failover);
+        started.get_or_insert(Started { functions, version });
     }
-    let functions = Functions::load(&mut connection, keys).await.map_err(failed)?;
-    let functions = functions.trusting(client.settings().trust_failover);
-    Ok(Started { functions, version })
+    // There is no Cluster without a server.
+    started.ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotConnected).into()))
 }
 
 /// Returns the server's version.
@@ -126,12 +134,18 @@ pub(super) async fn check(client: &Client, connection: &mut MultiplexedConnectio
     let text = answers.concat();
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("");
     let unsuitable = |reason: String| Err(StartError::Unsuitable { address: client.address().to_owned(), reason });
-    if field("cluster_enabled") == "1" {
-        return unsuitable(
-            "it is part of a Redis Cluster, where classic Pub/Sub sends every message to every node; \
-             use a single server (sharded Pub/Sub is not supported yet)"
-                .to_owned(),
-        );
+    match (field("cluster_enabled") == "1", client.is_cluster()) {
+        (true, false) => {
+            return unsuitable(
+                "it is part of a Redis Cluster, where classic Pub/Sub sends every message to every node; with a redis.url of \
+                 redis+cluster://host:port,... and with redis.partitions messages go by sharded Pub/Sub"
+                    .to_owned(),
+            );
+        }
+        (false, true) => {
+            return unsuitable("it is no part of a Redis Cluster: redis.url begins with redis://".to_owned());
+        }
+        _ => {}
     }
     if field("role") == "slave" {
         return unsuitable(format!(
@@ -141,6 +155,9 @@ pub(super) async fn check(client: &Client, connection: &mut MultiplexedConnectio
         ));
     }
     let version = field("redis_version");
+    if client.settings().partitions > 1 && parse_version(version).is_some_and(|version| version < OLDEST_SHARDED) {
+        return unsuitable(format!("it is version {version:?}, and several partitions (redis.partitions) need 7.0"));
+    }
     // Valkey calls itself Redis 7.2 there, whatever its own version.
     if parse_version(version).is_none_or(|version| version < OLDEST) {
         return unsuitable(format!(
@@ -174,9 +191,15 @@ pub(super) fn classify(client: &Client, error: &RedisError) -> StartError {
     ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
     match error.kind() {
         _ if refused => StartError::Refused { address, reason },
-        ErrorKind::Io | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
-            StartError::Unreachable { address, reason }
-        }
+        ErrorKind::Io
+        | ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask
+            | ServerErrorKind::TryAgain,
+        ) => StartError::Unreachable { address, reason },
         _ => StartError::Unsuitable { address, reason },
     }
 }

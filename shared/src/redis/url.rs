@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `redis://[user[:password]@]host[:port]` | a single server |
 //! | `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/name` | the primary that these Sentinels know by that name |
+//! | `redis+cluster://[user[:password]@]host[:port][,host[:port]...]` | the Redis Cluster of which these are some nodes |
 //!
 //! By TLS it is `rediss`, of servers and Sentinels alike; `valkey` and `valkeys` are the same. User and password are those of the
 //! servers.
@@ -15,13 +16,16 @@ use super::client::describe;
 const SERVER_SHAPE: &str = "a Redis URL is redis://[user[:password]@]host[:port], with rediss:// for TLS";
 const SENTINEL_SHAPE: &str = "a Redis URL of Sentinels is redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/name, with rediss+sentinel:// \
      for TLS";
+const CLUSTER_SHAPE: &str = "a Redis URL of a Cluster is redis+cluster://[user[:password]@]host[:port][,host[:port]...], with rediss+cluster:// \
+     for TLS";
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 const SENTINELS: &str = "+sentinel";
+const CLUSTER: &str = "+cluster";
 /// Of Redis, and of a Sentinel, where none is said.
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-/// Sentinels that one URL names, at most.
-const MAX_SENTINELS: usize = 16;
+/// Sentinels, or nodes of a Cluster, that one URL names, at most.
+const MAX_PLACES: usize = 16;
 /// Bytes of the name by which they know the primary.
 const MAX_NAME: usize = 128;
 
@@ -32,6 +36,44 @@ pub(super) enum Target {
     Server(ConnectionInfo),
     /// Whatever server these say.
     Sentinels(Sentinels),
+    /// Servers that share the data among them.
+    Cluster(Cluster),
+}
+
+/// See [`Target`].
+#[derive(Debug, Clone)]
+pub(super) struct Cluster {
+    /// Host and port of each that is named, one at least.
+    pub(super) places: Vec<(String, u16)>,
+    /// As whom, and whether by TLS, to go to the servers; its address is that of the first.
+    pub(super) server: ConnectionInfo,
+}
+
+/// How a URL leads to servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    One,
+    Sentinels,
+    Cluster,
+}
+
+impl Kind {
+    /// What stands behind the scheme.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Sentinels => SENTINELS,
+            Self::Cluster => CLUSTER,
+        }
+    }
+
+    fn shape(self) -> &'static str {
+        match self {
+            Self::One => SERVER_SHAPE,
+            Self::Sentinels => SENTINEL_SHAPE,
+            Self::Cluster => CLUSTER_SHAPE,
+        }
+    }
 }
 
 /// See [`Target`].
@@ -52,20 +94,26 @@ pub(super) fn is_tls(url: &str) -> bool {
 
 /// Whether `url` names Sentinels.
 pub(super) fn is_of_sentinels(url: &str) -> bool {
-    scheme(url).is_some_and(|(_, of_sentinels, _)| of_sentinels)
+    scheme(url).is_some_and(|(_, kind, _)| kind == Kind::Sentinels)
 }
 
-/// The scheme without what it says of Sentinels, whether it does, and what stands behind it.
-fn scheme(url: &str) -> Option<(&str, bool, &str)> {
+/// Whether `url` names nodes of a Cluster.
+pub(super) fn is_of_cluster(url: &str) -> bool {
+    scheme(url).is_some_and(|(_, kind, _)| kind == Kind::Cluster)
+}
+
+/// The scheme alone, how it leads to servers, and what stands behind it.
+fn scheme(url: &str) -> Option<(&str, Kind, &str)> {
     let (scheme, rest) = url.split_once("://")?;
-    let plain = scheme.strip_suffix(SENTINELS);
-    let scheme = plain.unwrap_or(scheme);
-    SCHEMES.contains(&scheme).then_some((scheme, plain.is_some(), rest))
+    let kinds = [Kind::Sentinels, Kind::Cluster];
+    let named = kinds.into_iter().find_map(|kind| Some((scheme.strip_suffix(kind.suffix())?, kind)));
+    let (scheme, kind) = named.unwrap_or((scheme, Kind::One));
+    SCHEMES.contains(&scheme).then_some((scheme, kind, rest))
 }
 
 /// Whether `url` can be used, with the password `beside` it where there is one; the error holds nothing of it.
 pub(super) fn check(url: &str, beside: Option<&str>) -> Result<(), String> {
-    let of_sentinels = scheme(url).ok_or(SERVER_SHAPE)?.1;
+    let kind = scheme(url).ok_or(SERVER_SHAPE)?.1;
     if url.contains('#') {
         return Err(
             "a Redis URL has no fragment; a # in a password is written %23, or the password goes into redis.password"
@@ -77,11 +125,11 @@ pub(super) fn check(url: &str, beside: Option<&str>) -> Result<(), String> {
     }
     let info = match parse(url)? {
         Target::Server(info) => info,
-        Target::Sentinels(Sentinels { server, .. }) => server,
+        Target::Sentinels(Sentinels { server, .. }) | Target::Cluster(Cluster { server, .. }) => server,
     };
     // A user goes nowhere without a password, and redis-cli takes the same text for a password, so it may be one.
     if is_user_alone(&info, beside) {
-        let scheme = if of_sentinels { "redis+sentinel" } else { "redis" };
+        let scheme = format!("redis{}", kind.suffix());
         return Err(format!(
             "a user has no password here: a password is written {scheme}://:PASSWORD@host, and that of a user \
              {scheme}://USER:PASSWORD@host, or it goes into redis.password"
@@ -98,41 +146,59 @@ pub(super) fn check(url: &str, beside: Option<&str>) -> Result<(), String> {
 
 /// Reads it. The error holds nothing of it.
 pub(super) fn parse(url: &str) -> Result<Target, String> {
-    let (scheme, of_sentinels, rest) = scheme(url).ok_or(SERVER_SHAPE)?;
-    if !of_sentinels {
-        return read(url, SERVER_SHAPE).map(Target::Server);
+    let (scheme, kind, rest) = scheme(url).ok_or(SERVER_SHAPE)?;
+    match kind {
+        Kind::One => read(url, SERVER_SHAPE).map(Target::Server),
+        Kind::Sentinels => {
+            let (authority, name) = rest.rsplit_once('/').unwrap_or((rest, ""));
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_name) {
+                return Err(format!(
+                    "behind the last / stands no name of a primary, 1 to {MAX_NAME} of A-Z a-z 0-9 . - _; {SENTINEL_SHAPE}"
+                ));
+            }
+            let (places, server) = several(scheme, kind, authority, SENTINEL_PORT)?;
+            Ok(Target::Sentinels(Sentinels { places, name: name.to_owned(), server }))
+        }
+        Kind::Cluster => {
+            let (places, server) = several(scheme, kind, rest.strip_suffix('/').unwrap_or(rest), PORT)?;
+            Ok(Target::Cluster(Cluster { places, server }))
+        }
     }
-    let (authority, name) = rest.rsplit_once('/').unwrap_or((rest, ""));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_name) {
-        return Err(format!(
-            "behind the last / stands no name of a primary, 1 to {MAX_NAME} of A-Z a-z 0-9 . - _; {SENTINEL_SHAPE}"
-        ));
-    }
+}
+
+/// The places that stand in `authority`, with `port` where none is said, and as whom to go to the servers.
+fn several(
+    scheme: &str,
+    kind: Kind,
+    authority: &str,
+    port: u16,
+) -> Result<(Vec<(String, u16)>, ConnectionInfo), String> {
     let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
     let at = if user.is_empty() { "" } else { "@" };
     let count = hosts.split(',').count();
-    if count > MAX_SENTINELS {
-        return Err(format!("it names {count} Sentinels, the limit is {MAX_SENTINELS}"));
+    if count > MAX_PLACES {
+        let what = if kind == Kind::Sentinels { "Sentinels" } else { "nodes" };
+        return Err(format!("it names {count} {what}, the limit is {MAX_PLACES}"));
     }
-    let infos = hosts.split(',').map(|host| read(&format!("{scheme}://{user}{at}{host}"), SENTINEL_SHAPE));
+    let infos = hosts.split(',').map(|host| read(&format!("{scheme}://{user}{at}{host}"), kind.shape()));
     let infos = infos.collect::<Result<Vec<_>, _>>()?;
-    let places = infos.iter().zip(hosts.split(',')).map(|(info, text)| sentinel(info, text));
-    let places = places.collect::<Option<Vec<_>>>().ok_or(SENTINEL_SHAPE)?;
-    let server = infos.into_iter().next().ok_or(SENTINEL_SHAPE)?;
-    Ok(Target::Sentinels(Sentinels { places, name: name.to_owned(), server }))
+    let places = infos.iter().zip(hosts.split(',')).map(|(info, text)| place(info, text, port));
+    let places = places.collect::<Option<Vec<_>>>().ok_or(kind.shape())?;
+    let server = infos.into_iter().next().ok_or(kind.shape())?;
+    Ok((places, server))
 }
 
 fn read(url: &str, shape: &str) -> Result<ConnectionInfo, String> {
     url.into_connection_info().map_err(|error| format!("{}; {shape}", describe(&error)))
 }
 
-/// Where a Sentinel is; `text` as it was written, which tells whether it has a port.
-fn sentinel(info: &ConnectionInfo, text: &str) -> Option<(String, u16)> {
+/// Where one is; `text` as it was written, which tells whether it has a port.
+fn place(info: &ConnectionInfo, text: &str, default: u16) -> Option<(String, u16)> {
     let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = info.addr() else {
         return None;
     };
-    let port = if *port == PORT && !text.ends_with(":6379") { SENTINEL_PORT } else { *port };
+    let port = if *port == PORT && !text.ends_with(":6379") { default } else { *port };
     Some((host.clone(), port))
 }
 
@@ -157,11 +223,17 @@ pub(super) fn without_password(url: &str, beside: Option<&str>) -> String {
             format!("{scheme}://{}{}{db}", user(&info, beside), host_and_port(host, *port))
         }
         Ok(Target::Sentinels(Sentinels { places, name, server })) => {
-            let places: Vec<_> = places.iter().map(|(host, port)| host_and_port(host, *port)).collect();
-            format!("{scheme}{SENTINELS}://{}{}/{name}", user(&server, beside), places.join(","))
+            format!("{scheme}{SENTINELS}://{}{}/{name}", user(&server, beside), list(&places))
+        }
+        Ok(Target::Cluster(Cluster { places, server })) => {
+            format!("{scheme}{CLUSTER}://{}{}", user(&server, beside), list(&places))
         }
         Err(_) => "redis".to_owned(),
     }
+}
+
+fn list(places: &[(String, u16)]) -> String {
+    places.iter().map(|(host, port)| host_and_port(host, *port)).collect::<Vec<_>>().join(",")
 }
 
 fn user(info: &ConnectionInfo, beside: Option<&str>) -> String {
@@ -200,6 +272,8 @@ mod tests {
             ("rediss+sentinel://:hunter2@[::1]:7,[::2]/m", "rediss+sentinel://:***@[::1]:7,[::2]:26379/m"),
             ("valkey+sentinel://h/m", "redis+sentinel://h:26379/m"),
             ("redis+sentinel://me:hunter2@h", "redis"),
+            ("redis+cluster://h", "redis+cluster://h:6379"),
+            ("valkeys+cluster://me:hunter2@a:1,b/", "rediss+cluster://me:***@a:1,b:6379"),
         ] {
             assert_eq!(without_password(url, None), shown, "{url}");
         }
@@ -244,6 +318,10 @@ mod tests {
             "redis+sentinel://h,/m",
             "redis+sentinel:///m",
             "sentinel://h/m",
+            "redis+cluster://h/1",
+            "redis+cluster://h,,i",
+            "redis+cluster://h#1",
+            "redis+cluster://",
         ] {
             let error = check(url, None).unwrap_err();
             assert!(error.contains("a Redis URL "), "{url}: {error}");
@@ -254,6 +332,8 @@ mod tests {
         }
         let many = check(&format!("redis+sentinel://{}/m", ["h"; 17].join(",")), None).unwrap_err();
         assert_eq!(many, "it names 17 Sentinels, the limit is 16");
+        let many = check(&format!("redis+cluster://{}", ["h"; 17].join(",")), None).unwrap_err();
+        assert_eq!(many, "it names 17 nodes, the limit is 16");
         for url in
             ["redis://me:hunter2@h:99999", "redis+sentinel://me:hunter2@h:99999/m", "redis+sentinel://me:hunter2@h"]
         {
@@ -263,17 +343,20 @@ mod tests {
     }
 
     #[test]
-    fn tls_and_sentinels() {
-        for (url, tls, sentinels) in [
-            ("redis://h", false, false),
-            ("rediss://h", true, false),
-            ("valkey://h", false, false),
-            ("valkeys://h", true, false),
-            ("redis+sentinel://h/m", false, true),
-            ("rediss+sentinel://h/m", true, true),
-            ("http://h", false, false),
+    fn tls_sentinels_and_clusters() {
+        for (url, tls, sentinels, cluster) in [
+            ("redis://h", false, false, false),
+            ("rediss://h", true, false, false),
+            ("valkey://h", false, false, false),
+            ("valkeys://h", true, false, false),
+            ("redis+sentinel://h/m", false, true, false),
+            ("rediss+sentinel://h/m", true, true, false),
+            ("redis+cluster://h", false, false, true),
+            ("rediss+cluster://h,i", true, false, true),
+            ("http://h", false, false, false),
         ] {
-            assert_eq!((is_tls(url), is_of_sentinels(url)), (tls, sentinels), "{url}");
+            let is = (is_tls(url), is_of_sentinels(url), is_of_cluster(url));
+            assert_eq!(is, (tls, sentinels, cluster), "{url}");
         }
     }
 }

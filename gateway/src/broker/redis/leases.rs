@@ -198,7 +198,7 @@ pub async fn keep(leases: Arc<Leases>, releases: Releases, stop: CancellationTok
             keeper.tell(&ended);
             tokio::select! {
                 () = sleep(backoff.next()) => {}
-                () = registry.client.turns() => {}
+                () = registry.client.turns(0) => {}
             }
         }
     };
