@@ -31,6 +31,7 @@ mod operator;
 mod presence;
 mod redis_acl;
 mod redis_away;
+mod redis_cluster;
 mod reload;
 mod request_ids;
 mod resume;

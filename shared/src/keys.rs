@@ -196,6 +196,12 @@ impl Keys {
         self.internal(partition, "functions")
     }
 
+    /// How many partitions there are, for those who might think otherwise: `sse.{0}.partitions`, wherever that is looked for.
+    #[must_use]
+    pub fn agreed(&self) -> String {
+        format!("{}.{{0}}.partitions", self.prefix)
+    }
+
     /// The partition that a name says it is of, be it one of a channel or one of the cluster's own.
     #[must_use]
     pub fn partition_of(&self, name: &[u8]) -> Option<u16> {

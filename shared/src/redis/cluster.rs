@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use self::view::{Claim, Place, View, is_primary, settle};
+use self::view::{Claim, Place, View, has_slots, settle};
 use super::client::{describe, first_error};
 use super::server::{Server, at, connection_config};
 use super::settings::Settings;
@@ -201,9 +201,11 @@ impl Cluster {
                 continue;
             }
             let mut server = self.open(place)?;
-            // One that only gave it away acknowledges nothing more of it.
-            if before.is_some_and(|(before, _)| !is_primary(views, before)) {
-                server = server.instead();
+            if let Some((there, before)) = before {
+                // One that has other slots still gave this one away: it acknowledges nothing more of it, and nothing was lost.
+                let lost = !has_slots(views, there);
+                server = if lost { server.instead() } else { server };
+                server = if lost || before.is_doubted() { server.doubted() } else { server };
             }
             if let Some((_, before)) = known.servers.insert(partition, (place.clone(), server)) {
                 before.leave();

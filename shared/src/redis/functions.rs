@@ -16,6 +16,7 @@ use redis::{Cmd, RedisError, ServerErrorKind, Value};
 pub use self::replies::{ClockReply, LeaseReply, NodesReply, PublishReply};
 use super::client::first_error;
 use crate::keys::Keys;
+use crate::position::Epoch;
 
 /// The library.
 pub const TEXT: &str = include_str!("sse.lua");
@@ -152,6 +153,15 @@ impl Functions {
             (Some(node), false) => _ = cmd.arg(node),
             (None, false) => {}
         }
+        cmd
+    }
+
+    /// The same where the data may have been lost in the life `doubted`, though the server cannot tell: if that is the present one, another
+    /// begins.
+    #[must_use]
+    pub fn clock_doubting(&self, key: &str, doubted: &Epoch) -> Cmd {
+        let mut cmd = self.call(CLOCK, key);
+        cmd.arg("").arg("").arg(doubted.as_str());
         cmd
     }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
@@ -39,6 +40,8 @@ pub struct Server {
     since: Option<Instant>,
     /// Done once they name another one.
     left: CancellationToken,
+    /// It took the place of one that may have lost data, and nobody has begun on it since.
+    doubted: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Server {
@@ -55,7 +58,15 @@ impl Server {
         is_named: bool,
     ) -> Result<Self, ClientError> {
         let inner = redis::Client::open(info).map_err(|error| ClientError::Url(describe(&error)))?;
-        Ok(Self { inner, address, settings, is_named, since: None, left: CancellationToken::new() })
+        Ok(Self {
+            inner,
+            address,
+            settings,
+            is_named,
+            since: None,
+            left: CancellationToken::new(),
+            doubted: Arc::default(),
+        })
     }
 
     /// The server's URL without its password, for people.
@@ -80,6 +91,24 @@ impl Server {
     /// It takes the place of another one from now on.
     pub(super) fn instead(self) -> Self {
         Self { since: Some(Instant::now()), ..self }
+    }
+
+    /// The same, and that one, or one before it on which nobody has begun, may have lost data that were acknowledged.
+    pub(super) fn doubted(self) -> Self {
+        self.doubted.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether data may have been lost on the way to this server that it may not know of: on a Cluster, one whose partition came from
+    /// a server that was lost. Until somebody has begun another life of them, or knows that there is one: [`believe`](Self::believe).
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
+    /// What it says of its data is true from now on.
+    pub fn believe(&self) {
+        self.doubted.store(false, Ordering::Relaxed);
     }
 
     /// Waits until whoever went to the server before has had the time to learn that it is none any more. What that one acknowledges

@@ -10,9 +10,9 @@
 --       An event into the channel's history and to everybody who listens, once.
 --       -> {position, receivers}; with detail "1" {position, receivers, duplicate 0 or 1, epoch}
 --       With waits "1" a repetition writes too, so that a WAIT behind it is for the event.
---   sse_clock     <prefix>.clock       [node] [trusting]
+--   sse_clock     <prefix>.clock       [node] [trusting] [doubted]
 --       The partition's clock, kept true; with a node, published to that node alone. With trusting "1" another server, or a
---       restart, that has a clock is no other life of the data.
+--       restart, that has a clock is no other life of the data. The doubted epoch is another life from now on.
 --       -> {position, epoch, TIME in ms}
 --   sse_cancel    <prefix>:<channel> or <prefix>.cancel:<channel>
 --       Tells the channel's producer to stop.
@@ -73,6 +73,8 @@ local LAST_TTL, LAST_TTL_MS = "604800000", 604800000
 local MAX_CLOCK_AGE_MS = 60000
 -- By how much the clocks of two servers may differ whose failover is trusted.
 local TRUST_MARGIN_MS = 60000
+-- A clock that was written so long after a server of a Cluster had started, by all its servers' time, was not written before that.
+local ARRIVAL_MARGIN_MS, MAX_AHEAD_MS = 10000, 2000
 local MAX_PREFIX, MAX_PARTITION, MAX_CHANNEL, MAX_ONCE, MAX_NODE = 32, 16383, 256, 128, 64
 local MAX_EPOCH = 40
 -- An hour, in ms.
@@ -230,7 +232,17 @@ end
 
 -- Names the data's present life: it changes with a restart, a failover, and from server to server.
 local function read_replid()
-  return assert(redis.call("INFO", "replication"):match("master_replid:([0-9A-Za-z]+)"), "INFO has no master_replid")
+  local replication = redis.call("INFO", "replication")
+  local replid = assert(replication:match("master_replid:([0-9A-Za-z]+)"), "INFO has no master_replid")
+  return replid, replication:match("master_replid2:([0-9A-Za-z]+)")
+end
+
+-- Whether a clock of another server came here with its slot, which moves everything and loses nothing: neither is it of the server
+-- whose place this one took (`before`), nor can it have been here when this one started.
+local function has_moved_here(ms, stored_replid, before, now)
+  if stored_replid == before or not redis.call("INFO", "cluster"):find("cluster_enabled:1", 1, true) then return false end
+  local uptime = tonumber(redis.call("INFO", "server"):match("uptime_in_seconds:([0-9]+)"))
+  return uptime and ms > now - uptime * 1000 + ARRIVAL_MARGIN_MS and ms <= now + MAX_AHEAD_MS
 end
 
 -- Names an epoch that begins now. No two servers, and no two lives of one, name theirs alike.
@@ -547,9 +559,9 @@ local function sse_publish(keys, args)
 end
 
 local function sse_clock(keys, args)
-  local wrong = miscounted("sse_clock", keys, args, 2)
+  local wrong = miscounted("sse_clock", keys, args, 3)
   if wrong then return wrong end
-  local key, node, trusting = keys[1], args[1], args[2]
+  local key, node, trusting, doubted = keys[1], args[1], args[2], args[3]
   local prefix, partition = key:match("^([0-9A-Za-z_-]+)%.{([0-9]+)}%.clock$")
   local internal, publish = place(prefix or key:match("^([0-9A-Za-z_-]+)%.clock$"), partition)
   if not internal then return refuse("sse_clock", publish or CLOCK_KEY) end
@@ -560,13 +572,20 @@ local function sse_clock(keys, args)
   if trusting and trusting ~= "" and trusting ~= "0" and trusting ~= "1" then
     return refuse("sse_clock", "trusting is not 0 or 1")
   end
+  if doubted and (#doubted > MAX_EPOCH or doubted:find("[^0-9A-Za-z]")) then
+    return refuse("sse_clock", "doubted is not an epoch")
+  end
 
   local stored = redis.call("GET", key)
   local now, time = read_time()
-  local replid = read_replid()
+  local replid, before = read_replid()
   local ms, seq, epoch, stored_replid = parse_clock(stored)
   local raised = false
-  if stored_replid ~= replid and not (epoch and trusting == "1") then
+  if epoch and epoch ~= doubted and stored_replid ~= replid and trusting ~= "1"
+    and has_moved_here(ms, stored_replid, before, now) then
+    stored_replid = replid
+  end
+  if epoch and epoch == doubted or stored_replid ~= replid and not (epoch and trusting == "1") then
     -- Another life of the data: acknowledged events may be missing. No position of the old epoch may be one of the new.
     ms, seq = advance(ms or 0, seq or 0, now)
     epoch = name_epoch(replid, time)

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, from_redis_value};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, describe, first_error};
@@ -118,11 +118,40 @@ async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
             redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
         }
         let functions = Functions::load_for(&mut connection, keys, partition).await.map_err(failed)?;
+        if partition == 0 {
+            agree(client, keys, &mut connection).await?;
+        }
         let functions = functions.trusting(client.settings().trust_failover);
         started.get_or_insert(Started { functions, version });
     }
     // There is no Cluster without a server.
     started.ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotConnected).into()))
+}
+
+/// That all who share the Redis and the prefix have the same number of partitions: with another one, nobody would hear anybody. Several
+/// are written down by whoever is first. Who may not look there, as by an ACL that is older, does not.
+async fn agree(client: &Client, keys: &Keys, connection: &mut MultiplexedConnection) -> Result<(), StartError> {
+    let ours = keys.partitions();
+    let mut pipe = redis::pipe();
+    if ours > 1 {
+        pipe.cmd("SET").arg(keys.agreed()).arg(ours).arg("NX");
+    }
+    pipe.cmd("GET").arg(keys.agreed());
+    let answers: Vec<RedisResult<Value>> =
+        pipe.ignore_errors().query_async(connection).await.map_err(|error| classify(client, &error))?;
+    let theirs = answers.into_iter().next_back().and_then(Result::ok);
+    let theirs = theirs.and_then(|theirs| from_redis_value::<Option<u16>>(theirs).ok()).flatten();
+    match theirs.filter(|theirs| *theirs != ours) {
+        None => Ok(()),
+        Some(theirs) => Err(StartError::Unsuitable {
+            address: client.address().to_owned(),
+            reason: format!(
+                "redis.partitions is {ours}, and {theirs} of those who came before with this prefix ({}): all gateways and \
+                 publishers have to have the same",
+                keys.agreed()
+            ),
+        }),
+    }
 }
 
 /// Returns the server's version.

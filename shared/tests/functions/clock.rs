@@ -124,6 +124,25 @@ async fn a_clock_older_than_a_minute_is_raised() {
 }
 
 #[tokio::test]
+async fn a_doubted_epoch_is_over_once() {
+    everywhere(async |place| {
+        let (position, first, _) = place.clock("sse.clock").await;
+        let doubt = async |place: &mut Place, doubted: &str| -> (String, String, u64) {
+            let cmd = place.call("sse_clock", &["sse.clock"], &["", "", doubted]);
+            place.run(&cmd).await.unwrap()
+        };
+        let (again, same, _) = doubt(place, "0123456789abcdef").await;
+        assert_eq!((again, &same), (position.to_string(), &first), "it is not the one that was doubted");
+        let (later, second, _) = doubt(place, &first).await;
+        assert_ne!(second, first);
+        assert_ne!(later, position.to_string(), "no position of the old one is one of the new");
+        // Others had the same doubts.
+        assert_eq!(doubt(place, &first).await.1, second);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_younger_clock_stays() {
     everywhere(async |place| {
         for offset in [-30_000, 0, 30_000] {

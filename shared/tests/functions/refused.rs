@@ -161,8 +161,12 @@ async fn arguments_of_a_clock() {
             let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", trusting]).await;
             assert_eq!(refusal, "ERR sse_clock: trusting is not 0 or 1", "{trusting:?}");
         }
-        let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", "", ""]).await;
-        assert_eq!(refusal, "ERR sse_clock: arguments are 3, the limit is 2");
+        for doubted in ["a b", "a-1", &"x".repeat(41)] {
+            let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", "", doubted]).await;
+            assert_eq!(refusal, "ERR sse_clock: doubted is not an epoch", "{doubted:?}");
+        }
+        let refusal = place.refusal("sse_clock", &["sse.clock"], &["n", "", "", ""]).await;
+        assert_eq!(refusal, "ERR sse_clock: arguments are 4, the limit is 3");
         assert_eq!(place.ask::<u64>(&["DBSIZE"]).await, 0);
         let cmd = place.call("sse_clock", &["sse.clock"], &["x".repeat(64)]);
         place.run::<redis::Value>(&cmd).await.unwrap();

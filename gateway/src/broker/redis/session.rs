@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ::redis::{Cmd, RedisError};
 use shared::channel::Channel;
-use shared::position::Position;
+use shared::position::{Epoch, Position};
 use shared::redis::client::is_not_permitted;
 use shared::redis::functions::is_missing;
 use shared::redis::{ClockReply, Server, describe};
@@ -64,9 +64,11 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Finds a link to the partition's server, looks at the clock by both connections, and listens to what this node says to itself.
+    /// `known`: the epoch of the session before this one.
     pub(super) async fn open(
         broker: &'a RedisBroker,
         partition: Partition,
+        known: Option<&Epoch>,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Ended> {
         let server = broker.client.server_of(partition).await?;
@@ -76,7 +78,7 @@ impl<'a> Session<'a> {
         let hearing = Arc::new(Hearing::new(sink, partition, broker.keys.node(partition, &broker.node)));
         link.begin(partition, &hearing);
         let rest = Rest { partition, link: link.clone(), hearing: hearing.clone() };
-        match Self::begin(broker, partition, &server, link, hearing).await {
+        match Self::begin(broker, partition, &server, known, link, hearing).await {
             Err(ended) => {
                 rest.clear(broker, &ended).await;
                 Err(ended)
@@ -89,11 +91,12 @@ impl<'a> Session<'a> {
         broker: &'a RedisBroker,
         partition: Partition,
         server: &Server,
+        known: Option<&Epoch>,
         link: Arc<Link>,
         hearing: Arc<Hearing>,
     ) -> Result<Self, Ended> {
         // On the connection that will hear: it is this server whose epoch counts.
-        let (loaded, clock) = first_clock(broker, partition, server, &mut link.pubsub.clone()).await?;
+        let (loaded, clock) = first_clock(broker, partition, server, known, &mut link.pubsub.clone()).await?;
         let time = loaded.functions.clock(&broker.keys.clock(partition), None);
         let connection = link.commands.clone();
         let other: ClockReply = time.query_async(&mut connection.clone()).await?;
@@ -101,6 +104,7 @@ impl<'a> Session<'a> {
             return Err(Ended::TwoServers);
         }
         link.subscribe(&[broker.keys.node(partition, &broker.node)]).await?;
+        server.believe();
         hearing.begin(&clock.epoch, clock.position);
         let reader = Reader { connection, server: server.clone(), partition, epoch: clock.epoch };
         #[allow(clippy::disallowed_methods)] // holds no more than there are channels, and filling it must not wait
@@ -113,6 +117,11 @@ impl<'a> Session<'a> {
     /// For reads.
     pub(super) fn current(&self) -> Current {
         Current { reader: self.reader.clone(), hearing: self.hearing.clone() }
+    }
+
+    /// Of the data.
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.reader.epoch
     }
 
     /// For when it has ended.

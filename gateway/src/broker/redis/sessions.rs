@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use shared::position::Epoch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -62,15 +63,17 @@ impl RedisBroker {
     ) {
         let mut wanted = Wanted::default();
         let mut backoff = Backoff::default();
+        let mut known: Option<Epoch> = None;
         loop {
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
-                opened = Session::open(self, partition, sink.clone()) => opened,
+                opened = Session::open(self, partition, known.as_ref(), sink.clone()) => opened,
             };
             let ended = match opened {
                 Ok(session) => {
                     self.told_unreadable.store(false, Ordering::Relaxed);
                     self.set_current(partition, Some(session.current()));
+                    known = Some(session.epoch().clone());
                     let rest = session.rest();
                     let ended = tokio::select! {
                         () = stop.cancelled() => Ended::Stopped,

@@ -3,7 +3,7 @@
 //! Of two that claim the same slots the one with the higher configuration epoch has them: that is the cluster's own rule
 //! (specification, "UPDATE messages"), and a node that was cut off from the others still claims what was its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::keys::SLOTS;
 
@@ -113,15 +113,13 @@ fn said(views: &[View], slot: u16, claim: &Claim) -> bool {
     views.iter().any(|view| view.claim(slot).as_ref() == Some(claim))
 }
 
-/// Whether `place` is a primary that is well, as those see it who know the latest of it.
-pub(super) fn is_primary(views: &[View], place: &Place) -> bool {
-    let mut latest = BTreeMap::new();
-    for view in views {
-        let newest = view.primaries.iter().map(|primary| primary.epoch).max().unwrap_or(0);
-        let here = view.primaries.iter().any(|primary| primary.place == *place);
-        latest.entry(newest).and_modify(|is| *is &= here).or_insert(here);
-    }
-    latest.pop_last().is_some_and(|(_, is)| is)
+/// Whether `place` has slots, as those see it who know the latest of the cluster.
+pub(super) fn has_slots(views: &[View], place: &Place) -> bool {
+    let newest = |view: &View| view.primaries.iter().map(|primary| primary.epoch).max().unwrap_or(0);
+    let latest = views.iter().map(newest).max();
+    let has = |view: &View| view.primaries.iter().any(|primary| primary.place == *place && !primary.slots.is_empty());
+    let mut latest = views.iter().filter(|view| Some(newest(view)) == latest).peekable();
+    latest.peek().is_some() && latest.all(has)
 }
 
 #[cfg(test)]
@@ -199,7 +197,10 @@ ff :0@0 master,noaddr - 0 1 4 disconnected
         assert_eq!(claims(&back), [(0, "a", 1)]);
         let gone = settle([0].into_iter(), &[view(&[])], &settled, true);
         assert_eq!(claims(&gone), [(0, "c", 5)], "while nobody has it, it is where it was");
-        assert!(is_primary(std::slice::from_ref(&ahead), &at("b", 1)) && !is_primary(&[ahead], &at("a", 1)));
+        assert!(has_slots(std::slice::from_ref(&ahead), &at("b", 1)) && !has_slots(&[ahead.clone()], &at("a", 1)));
+        let empty = view(&[("b", 6, &[])]);
+        assert!(!has_slots(&[ahead, empty], &at("b", 1)), "the latest counts");
+        assert!(!has_slots(&[], &at("b", 1)));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
+use shared::position::Epoch;
 use shared::redis::functions::is_missing;
-use shared::redis::{ClockReply, Server};
+use shared::redis::{ClockReply, Functions, Server};
 
 use super::super::RedisBroker;
 use super::super::ended::Ended;
@@ -32,20 +33,27 @@ impl Rest {
     }
 }
 
-/// The clock, with the functions loaded again where they are gone.
+/// The clock, with the functions loaded again where they are gone. `known`: the epoch of the session before this one.
 pub(super) async fn first_clock(
     broker: &RedisBroker,
     partition: Partition,
     server: &Server,
+    known: Option<&Epoch>,
     connection: &mut MultiplexedConnection,
 ) -> Result<(Loaded, ClockReply), RedisError> {
     let key = broker.keys.clock(partition);
+    // Whoever trusts failovers has no doubts, and whoever knows nothing has lost nothing.
+    let doubted = known.filter(|_| server.is_doubted() && !server.trusts_failover());
+    let clock = |functions: &Functions| match doubted {
+        Some(epoch) => functions.clock_doubting(&key, epoch),
+        None => functions.clock(&key, None),
+    };
     let loaded = broker.library.on(server.address());
-    match loaded.functions.clock(&key, None).query_async(connection).await {
+    match clock(&loaded.functions).query_async(connection).await {
         Err(error) if is_missing(&error) => {}
         answer => return Ok((loaded, answer?)),
     }
     let loaded = broker.library.reload(&loaded, server, &broker.keys, partition).await?;
-    let clock = loaded.functions.clock(&key, None).query_async(connection).await?;
+    let clock = clock(&loaded.functions).query_async(connection).await?;
     Ok((loaded, clock))
 }
