@@ -10,8 +10,9 @@ use shared::redis::{Functions, Need};
 /// Stands for any `once` key. Nothing is written under that name.
 const SOMETHING: &str = "check";
 
-/// All of it. `channel` stands for any that somebody publishes to, and is of the first partition, as what is of no channel is: on a
-/// Redis Cluster one server is asked for all of this; `waits`: for replicas.
+/// All of it. `channel` stands for any that somebody publishes to; `waits`: for replicas. Of a Redis Cluster each server is asked, and
+/// the channel is one of the first partition, where what is of no channel is too: so one server has all of these keys, and says
+/// more than whether they may be used.
 #[must_use]
 pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel, waits: bool) -> Vec<Need> {
     let (name, last, clock) = (keys.channel(channel), keys.last(channel), keys.clock(keys.partition(channel)));

@@ -1,7 +1,7 @@
 //! `sse-publisher check` and `sse-publisher config`: what `serve` would read, said without serving.
 
 use serde_json::{Value, json};
-use testkit::RedisServer;
+use testkit::{RedisCluster, RedisServer};
 
 use crate::support::{Exit, program};
 
@@ -107,4 +107,29 @@ async fn every_right_that_lacks_is_named() {
         admin(&["ACL", "SETUSER", "sse-publisher", &format!("+{command}")]).await;
     }
     assert_eq!(check().await.output, all.output, "it is as it was");
+}
+
+#[tokio::test]
+async fn of_a_cluster_each_server_is_asked() {
+    let all = RedisCluster::start().await;
+    for (server, may_not) in all.servers.iter().zip(["-spublish", "-pubsub|shardnumsub", "+ping"]) {
+        let user = ["ACL", "SETUSER", "me", "on", ">hunter2", "~*", "&*", "+@all", may_not];
+        assert_eq!(server.cli(&user).await, "OK");
+    }
+    let check = async |url: &str| {
+        let check = program(&["check", "--connect", "--redis-url", url]);
+        check.env("SSE_PUBLISHER__REDIS__PARTITIONS", "16").run().await
+    };
+    let fine = check(&all.url()).await;
+    assert_eq!((fine.code(), fine.output.matches("permissions: all of").count()), (0, 3), "{fine:?}");
+    let exit = check(&all.url_as("me:hunter2@")).await;
+    let line = |index: usize, what: &str| format!("redis://127.0.0.1:{}: {what}", all.servers[index].port());
+    for line in [
+        line(0, "publishing: SPUBLISH sse:{0}:check"),
+        line(1, "batches: PUBSUB SHARDNUMSUB sse:{0}:check"),
+        line(2, "permissions: all of"),
+    ] {
+        assert!(exit.output.contains(&line), "{line}: {exit:?}");
+    }
+    assert_eq!(exit.code(), 1, "{exit:?}");
 }
