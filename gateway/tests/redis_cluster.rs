@@ -301,6 +301,9 @@ async fn servers_come_and_go_while_events_are_published() {
     let mut backend = Backend::new(&cluster).await;
     let mut reader = Reader::open(&node, &all).await;
     backend.publish_on(&all, 2).await;
+    // One that has lost its last slot may have failed; this one is nobody's.
+    let spare = (0..).find(|slot| !(0..PARTITIONS).map(Keys::slot).any(|ours| ours == *slot)).unwrap();
+    cluster.move_slot(spare, added).await;
     // The functions are not there yet: whoever comes first loads them.
     for channel in [&first, &second] {
         cluster.move_slot(slot(channel), added).await;
@@ -310,6 +313,7 @@ async fn servers_come_and_go_while_events_are_published() {
         cluster.move_slot(slot(channel), to).await;
         backend.publish_on(&all, 2).await;
     }
+    cluster.move_slot(spare, 0).await;
     cluster.remove_primary(added).await;
     is_up(&node).await;
     backend.publish_on(&all, 1).await;
@@ -317,6 +321,45 @@ async fn servers_come_and_go_while_events_are_published() {
         reader.read_to(channel, backend.next[channel] - 1).await;
     }
     assert_eq!(reader.gaps(), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_number_of_partitions_is_refused() {
+    let cluster = RedisCluster::start().await;
+    let node = on(&cluster).start().await;
+    let other = on(&cluster).env("SSE_GATEWAY__REDIS__PARTITIONS", "17");
+    let exit = other.fail().await;
+    assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+    let reason = "redis.partitions is 17, and 16 of those who came before with this prefix (sse.{0}.partitions)";
+    assert!(exit.errors.contains(reason), "{exit:?}");
+    drop(node);
+}
+
+/// With TLS everywhere, and as users who have passwords.
+#[tokio::test]
+async fn by_tls() {
+    let cluster = RedisCluster::builder().primaries(3).tls().start().await;
+    for server in &cluster.servers {
+        server.cli(&["ACL", "SETUSER", "me", "on", ">secret", "~*", "&*", "+@all"]).await;
+    }
+    let (url, ca) = (cluster.url_as("me:secret@"), cluster.servers[0].ca_file().display().to_string());
+    assert!(url.starts_with("rediss+cluster://"), "{url}");
+    let builder = || {
+        let builder = Gateway::builder().args(&["--redis-url", &url]).env("SSE_GATEWAY__REDIS__CA_FILE", &ca);
+        builder.env("SSE_GATEWAY__REDIS__PARTITIONS", &PARTITIONS.to_string())
+    };
+    let node = builder().start().await;
+    let [one, other] = channels_on(&cluster, [0, 2]).await;
+    let all = [one, other];
+    let settings = Settings { partitions: PARTITIONS, ca_file: Some(ca.clone().into()), ..Settings::new(&url) };
+    let mut backend = Backend { publisher: Publisher::connect(&settings).await.unwrap(), next: BTreeMap::new() };
+    let mut reader = Reader::open(&node, &all).await;
+    backend.publish_on(&all, 3).await;
+    cluster.move_slot(slot(&all[0]), 1).await;
+    backend.publish_on(&all, 3).await;
+    for channel in &all {
+        reader.read_to(channel, 5).await;
+    }
 }
 
 #[tokio::test]

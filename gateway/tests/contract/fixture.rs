@@ -9,6 +9,7 @@ use gateway::broker::{
 use publisher::{Cancel, Publication, Publish, Receipt};
 use shared::channel::Channel;
 use shared::envelope::Envelope;
+use shared::keys::Keys;
 use shared::position::{Epoch, Position};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,7 +18,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::support::{eventually, soon};
 
+/// Where there are several.
+pub const PARTITIONS: u16 = 16;
+
 pub struct Fixture {
+    /// 1, or [`PARTITIONS`].
+    pub partitions: u16,
     pub broker: Arc<dyn Broker>,
     pub publish: Arc<dyn Publish>,
     pub cancel: Arc<dyn Cancel>,
@@ -101,7 +107,12 @@ impl Fixture {
         let (ears, stop) = (Arc::new(Ears::default()), CancellationToken::new());
         let run = TaskTracker::new().spawn(broker.clone().run(queue, ears.clone(), stop.clone()));
         let (publish, cancel) = (publisher.clone(), publisher);
-        Self { broker, publish, cancel, ears, interest, stop, run, _server: server }
+        Self { partitions: 1, broker, publish, cancel, ears, interest, stop, run, _server: server }
+    }
+
+    /// The same, of several partitions.
+    pub fn partitioned(self) -> Self {
+        Self { partitions: PARTITIONS, ..self }
     }
 
     /// Ends the broker, and fails if it does not end.
@@ -168,8 +179,11 @@ impl Fixture {
     }
 }
 
+/// Of partition 0, whatever their number: what is promised of several channels is promised of those of one partition.
 pub fn channel(name: &str) -> Channel {
-    Channel::parse(name).unwrap()
+    let keys = Keys::new("sse", PARTITIONS).unwrap();
+    let mut names = (0_u32..).map(|number| Channel::parse(&format!("{name}:{number}")).unwrap());
+    names.find(|channel| keys.partition(channel) == 0).unwrap()
 }
 
 pub fn text(data: &str) -> Publication {

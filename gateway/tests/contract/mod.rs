@@ -9,7 +9,7 @@ pub mod hearing;
 pub mod history;
 pub mod publishing;
 
-pub use fixture::Fixture;
+pub use fixture::{Fixture, PARTITIONS};
 
 /// Runs every case of the suite on one broker, each as a test of its own. `$start` makes a fixture with nothing in it.
 macro_rules! contract {
