@@ -58,7 +58,7 @@ run: ## Run one gateway by itself
 	cargo run --release -p gateway
 
 .PHONY: cluster
-cluster: ## Run Redis, two gateways, the publisher, nginx and Prometheus, until Ctrl-C; REDIS=sentinel with a replica and three Sentinels
+cluster: ## Run Redis, two gateways, the publisher, nginx and Prometheus, until Ctrl-C; REDIS=sentinel with a replica and three Sentinels, REDIS=cluster with a Redis Cluster of six
 	@$(MAKE) --no-print-directory setup
 	cargo build --release --locked -p gateway -p publisher
 	@scripts/cluster

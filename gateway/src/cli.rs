@@ -138,10 +138,14 @@ fn on_redis(config: &Config) -> (String, String) {
     let prefix = &config.redis.prefix;
     // As oneself: redis-cli takes a user without a password for the password.
     let server = config.redis.server().unwrap_or_default();
-    // And knows no Sentinels.
-    let publish = if config.redis.names_sentinels() {
+    let partitions = config.redis.partitions;
+    // And knows no Sentinels, nor where a channel is.
+    let publish = if config.redis.names_sentinels() || partitions > 1 {
+        let partitions =
+            if partitions > 1 { format!("SSE_PUBLISHER__REDIS__PARTITIONS={partitions} ") } else { String::new() };
         format!(
-            "SSE_PUBLISHER__REDIS__PREFIX={prefix} sse-publisher publish --redis-url {server} --channel user:42 --data hi"
+            "SSE_PUBLISHER__REDIS__PREFIX={prefix} {partitions}sse-publisher publish --redis-url {server} \
+             --channel user:42 --data hi"
         )
     } else {
         format!("redis-cli -u {server} PUBLISH {prefix}:user:42 hi")
@@ -209,6 +213,15 @@ mod tests {
         let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
         assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
         let line = "  publish   redis-cli -u rediss://redis.example:6379 PUBLISH app:user:42 hi\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn greeting_of_a_node_on_a_cluster() {
+        let redis = shared::redis::Settings { partitions: 16, ..shared::redis::Settings::new("redis+cluster://a,b:1") };
+        let text = greet(&Config { redis, ..Config::default() }, "127.0.0.1:8080");
+        let line = "  publish   SSE_PUBLISHER__REDIS__PREFIX=sse SSE_PUBLISHER__REDIS__PARTITIONS=16 sse-publisher publish \
+                    --redis-url redis+cluster://a:6379,b:1 --channel user:42 --data hi\n";
         assert!(text.contains(line), "{text}");
     }
 

@@ -1,6 +1,7 @@
 //! The whole cluster as `make cluster` runs it: Redis, two gateways, the publisher, nginx and Prometheus, from the same files
 //! that containers use. What is killed is started again, and the demo is shown.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,9 +16,15 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::Stream;
 
-const PORTS: [&str; 13] = [
+const PORTS: [&str; 19] = [
     "REDIS_PORT",
     "REPLICA_PORT",
+    "REDIS_1_PORT",
+    "REDIS_2_PORT",
+    "REDIS_3_PORT",
+    "REDIS_4_PORT",
+    "REDIS_5_PORT",
+    "REDIS_6_PORT",
     "SENTINEL_1_PORT",
     "SENTINEL_2_PORT",
     "SENTINEL_3_PORT",
@@ -97,8 +104,12 @@ impl Cluster {
     }
 
     async fn redis(&self, args: &[&str]) -> String {
+        self.redis_on("REDIS_PORT", args).await
+    }
+
+    async fn redis_on(&self, port: &str, args: &[&str]) -> String {
         let mut command = Command::new("redis-cli");
-        let output = command.args(["-p", &self.port("REDIS_PORT").to_string()]).args(args).output();
+        let output = command.args(["-p", &self.port(port).to_string()]).args(args).output();
         String::from_utf8(soon("redis-cli", output).await.unwrap().stdout).unwrap().trim().to_owned()
     }
 
@@ -318,6 +329,45 @@ async fn with_sentinels_another_server_takes_the_place_of_redis() {
     }
     // And the one before is a replica when it is back.
     let is_back = async || cluster.redis(&["INFO", "replication"]).await.contains("role:slave").then_some(());
+    eventually_within(testkit::PATIENCE * 6, "a replica", is_back).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn in_a_redis_cluster_a_replica_takes_the_place_of_its_primary() {
+    let mut cluster = Cluster::start_with(&[("REDIS", "cluster")]).await;
+    // So many that some are in partitions of every server.
+    let channels: Vec<_> = (0..24).map(|number| format!("user:{number}")).collect();
+    let wanted: Vec<_> = channels.iter().map(|channel| format!("channel={channel}")).collect();
+    let (mut stream, _) = cluster.stream(&format!("/events?{}", wanted.join("&"))).await;
+    let publish = async |channel: &str, when: &str| {
+        let event = json!({"channel": channel, "data": format!("{when} {channel}")});
+        let answer = cluster.client.post(cluster.url("PUBLISHER_PORT", "/publish")).json(&event).send().await.ok()?;
+        let receipt: Value = answer.json().await.ok()?;
+        (receipt["receivers"] == 1).then_some(())
+    };
+    for channel in &channels {
+        publish(channel, "before").await.expect("an event that is heard");
+        assert_eq!(stream.data().await, Some(format!("before {channel}")));
+    }
+    cluster.kill("redis-1").await;
+    // Not at once in its partitions: its replica has to take its place.
+    for channel in &channels {
+        eventually_within(testkit::PATIENCE * 4, "an event that is heard", async || publish(channel, "after").await)
+            .await;
+    }
+    let mut missing: BTreeSet<_> = channels.iter().map(|channel| format!("after {channel}")).collect();
+    while !missing.is_empty() {
+        match stream.event().await.expect("the stream ended") {
+            event if event.event == "sse.gap" => assert!(event.data.contains("data_lost"), "{}", event.data),
+            // What was published but not heard was published again, and may be heard twice.
+            event => drop(missing.remove(&event.data)),
+        }
+    }
+    cluster.says("cluster: redis-1 ended (signal 9) and is started again").await;
+    // And the one before is a replica when it is back.
+    let is_back =
+        async || cluster.redis_on("REDIS_1_PORT", &["INFO", "replication"]).await.contains("role:slave").then_some(());
     eventually_within(testkit::PATIENCE * 6, "a replica", is_back).await;
     cluster.stop().await;
 }

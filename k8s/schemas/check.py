@@ -18,7 +18,7 @@ from documents import keys, parse
 
 K8S = Path(__file__).resolve().parent.parent
 ROOT = K8S.parent
-OVERLAYS = ("overlays/trial", "overlays/external-redis")
+OVERLAYS = ("overlays/trial", "overlays/external-redis", "overlays/sentinel", "overlays/cluster")
 
 
 class Checker:
@@ -130,6 +130,8 @@ BROKEN = [
     ("external-redis", "Ingress", "sse", lambda each: each["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].update(name="a")),
     ("external-redis", "ServiceMonitor", "sse", lambda each: each["spec"]["endpoints"][0].update(port="http")),
     ("external-redis", "ServiceMonitor", "sse", lambda each: each["spec"]["selector"]["matchLabels"].update(a="b")),
+    ("sentinel", "Deployment", "sse-publisher", lambda each: _container(each)["env"][0]["valueFrom"]["secretKeyRef"].update(key="a")),
+    ("cluster", "Deployment", "sse-gateway", lambda each: _container(each)["env"][0].update(name="SSE_GATEWAY__REDIS__PARTITION")),
 ]
 
 

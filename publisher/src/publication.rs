@@ -163,7 +163,8 @@ pub trait Publish: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Receipt, PublishError>>;
 
     /// Publishes events in this order, each for itself: one that fails does not take back those before it. Returns one
-    /// outcome an event, in order. Events that were published keep the batch's order among themselves.
+    /// outcome an event, in order. Events that were published keep the batch's order among themselves; where the broker keeps its
+    /// partitions on several servers (Redis Cluster), those of each partition do, and so those of each channel.
     ///
     /// Where a broker has no better way, they are published one after the other.
     fn publish_batch<'a>(

@@ -2,13 +2,17 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`links`] | the pool of connections, each fit for use or gone; and which way a publish takes |
+//! | [`primaries`] | which server a partition is on; the only one where there is no Redis Cluster |
+//! | [`links`] | the pool of connections to one server, each fit for use or gone; and which way a publish takes |
+//! | [`target`] | where those connections lead |
 //! | [`line`] | the one connection that small publishes share |
-//! | [`library`] | how the functions are called, and loading them again where they are gone |
+//! | [`library`] | how the functions are called on one server, and loading them again where they are gone |
 //! | [`failure`] | what an error of Redis means: for the caller, for the connection, for another try |
 //! | [`item`] | one event on its way: its command, its answer |
 //! | [`replicas`] | waiting for those that are to have an event before it is acknowledged |
+//! | [`batch`] | a batch, split where partitions are on several servers |
 //! | [`pipeline`] | some events in one round trip, with tries until a deadline |
+//! | [`tries`] | how often, and what lies between them |
 //! | [`history`] | a channel's history, read and erased |
 //! | [`cancel`] | producers are told to stop |
 //! | [`orders`] | nodes are told what to do with streams and tokens; what tickets stand for |
@@ -20,6 +24,7 @@
 //!
 //! It decides nothing about channels, and keeps nothing between two calls but connections and those who wait.
 
+mod batch;
 mod cancel;
 mod census;
 mod control;
@@ -34,7 +39,10 @@ pub(crate) mod needs;
 mod node;
 mod orders;
 mod pipeline;
+mod primaries;
 mod replicas;
+mod target;
+mod tries;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,18 +52,16 @@ use shared::channel::Channel;
 use shared::keys::{Keys, KeysError};
 use shared::redis::start::{StartError, start};
 use shared::redis::{Client, ClientError, Settings};
-use tokio::time::timeout_at;
 
 use self::census::Turns;
-use self::failure::Failure;
 use self::item::OwnKeys;
-use self::library::Library;
-use self::links::Links;
 use self::listening::Listening;
+use self::primaries::Primaries;
 use crate::{Event, Publication, Publish, PublishError, Receipt};
 
 /// Publishes events to Redis. Cheap to clone; clones share their connections, of which there are 17 at most: one for
-/// all small publishes, which are written together, and a pool for the rest.
+/// all small publishes, which are written together, and a pool for the rest. To a Redis Cluster there are so many for each
+/// primary.
 ///
 /// ```
 /// use publisher::{Event, Publisher};
@@ -85,7 +91,8 @@ use crate::{Event, Publication, Publish, PublishError, Receipt};
 ///
 /// At most `redis.command_timeout`, whatever happens: waiting for a connection, up to three tries, and what lies between
 /// them. A server that refuses connections is told of within a fraction of a second. A batch may take so long for every
-/// 500 events, but gives up all the rest with the first that could not be had.
+/// 500 events, but gives up all the rest with the first that could not be had; on a Redis Cluster, the rest of that partition.
+/// While a partition moves from one server of it to another, a call goes on trying for all that time.
 ///
 /// # Exactly once
 ///
@@ -106,8 +113,7 @@ pub struct Publisher {
 struct Inner {
     client: Client,
     keys: Keys,
-    links: Links,
-    library: Library,
+    primaries: Arc<Primaries>,
     own_keys: OwnKeys,
     /// As in the settings.
     wait_replicas: u8,
@@ -141,12 +147,11 @@ impl Publisher {
         let client = Client::new(settings)?;
         let keys = settings.keys()?;
         let started = start(&client, &keys).await?;
-        let links = Links::new(&client);
-        let library = Library::new(started.functions);
+        let primaries = Arc::new(Primaries::new(&client, started.functions));
         let own_keys = OwnKeys::new(settings.command_timeout);
-        let listening = Listening::new(&client, &keys);
+        let listening = Listening::new(&client, &keys, &primaries);
         let (wait_replicas, turns) = (settings.wait_replicas, Turns::new());
-        let inner = Inner { client, keys, links, library, own_keys, wait_replicas, listening, turns };
+        let inner = Inner { client, keys, primaries, own_keys, wait_replicas, listening, turns };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -189,19 +194,26 @@ impl Publisher {
     /// Whether Redis could be published to now, within the deadline of every call: whether it tells the time, which a server
     /// that takes no writes does not. Functions that are gone are loaded again.
     ///
+    /// Of a Redis Cluster that is the server of the first partition, where orders to all nodes are too. One of the others that is away
+    /// is no reason to keep everybody from publishing to the rest.
+    ///
     /// # Errors
     /// Why not, in a few words without secrets.
     pub async fn check(&self) -> Result<(), String> {
-        let Inner { client, keys, links, library, .. } = &*self.inner;
-        let loaded = library.current();
-        let asked = match links.ask(&loaded.functions.clock(&keys.clock(0), None)).await {
-            Err(failure) if failure.no_functions => {
-                let loading = library.load_again(&loaded, client, keys);
-                timeout_at(links.deadline(), loading).await.unwrap_or_else(|_| Err(Failure::late()))
+        let Inner { keys, primaries, .. } = &*self.inner;
+        let deadline = primaries.deadline();
+        let asked = async {
+            let primary = primaries.of(0, deadline).await?;
+            let loaded = primary.functions();
+            match primary.ask(&loaded.functions.clock(&keys.clock(0), None), deadline).await {
+                Err(failure) if failure.no_functions => primary.load_again(&loaded, keys, primaries.deadline()).await,
+                answer => answer,
             }
-            answer => answer,
         };
-        asked.map_err(Failure::into_reason)
+        asked.await.map_err(|failure| {
+            primaries.note(0, &failure);
+            failure.into_reason()
+        })
     }
 
     /// Opens connections to the same server.
@@ -222,7 +234,7 @@ impl Publisher {
     }
 
     async fn publish_all(&self, batch: Vec<(Channel, Publication)>) -> Vec<Result<Receipt, PublishError>> {
-        pipeline::publish(&self.inner, batch).await
+        batch::publish(&self.inner, batch).await
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::Parser;
+use shared::channel::Channel;
 use shared::config::{ConfigError, Effective};
+use shared::keys::Keys;
 use shared::redis::{Client, Finding, look};
 
 use super::{FAILED, Failure, block_on, channel, output, serve};
@@ -64,7 +66,7 @@ async fn ask(effective: &Effective<Config>, address: &str) -> Result<u8, Failure
     let unusable = |key: &str, why: &dyn std::fmt::Display| Failure::usage(ConfigError::invalid(key, why));
     let client = Client::new(settings).map_err(|error| unusable("redis", &error))?;
     let keys = settings.keys().map_err(|error| unusable("redis.prefix", &error))?;
-    let channel = channel(ANY_CHANNEL).map_err(|error| unusable("redis", &error))?;
+    let channel = any_channel(&keys).map_err(|error| unusable("redis", &error))?;
     let findings =
         look(&client, &keys, |functions| needs(functions, &keys, &channel, settings.wait_replicas > 0), false).await;
     let findings = findings.map_err(Failure::run)?;
@@ -75,6 +77,18 @@ async fn ask(effective: &Effective<Config>, address: &str) -> Result<u8, Failure
     }
     output::say(&text);
     Ok(if findings.iter().any(Finding::is_unfit) { FAILED } else { 0 })
+}
+
+/// One of the first partition, on the server that is looked at.
+fn any_channel(keys: &Keys) -> Result<Channel, String> {
+    let mut name = channel(ANY_CHANNEL)?;
+    for number in 0_u32.. {
+        if keys.partition(&name) == 0 {
+            break;
+        }
+        name = channel(&format!("{ANY_CHANNEL}:{number}"))?;
+    }
+    Ok(name)
 }
 
 fn summary(effective: &Effective<Config>, redis: &str) -> String {

@@ -11,11 +11,12 @@ use super::*;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 22] = [
+const RANGES: [Range; 23] = [
     ("wait_replicas", ["0", "16"], [None, Some("17")], &[]),
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[("limits.request_timeout", "2m")]),
+    ("redis.partitions", ["1", "16384"], [None, None], &[]),
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("auth.leeway", ["0s", "5m"], [None, Some("5m 1ms")], &[]),
     ("chat.batch", ["10ms", "1s"], [Some("9ms"), Some("1s 1ms")], &[]),

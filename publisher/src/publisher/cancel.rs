@@ -7,7 +7,7 @@ use shared::channel::Channel;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
-use super::pipeline::{load_again, pause};
+use super::tries::call;
 use super::{Inner, Publisher};
 use crate::{Cancel, PublishError};
 
@@ -20,16 +20,8 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::Unavailable`] and [`PublishError::Rejected`].
     pub async fn cancel(&self, channel: &Channel) -> Result<u64, PublishError> {
-        let deadline = self.inner.links.deadline();
-        let mut tried = 0;
-        loop {
-            let failure = match cancel_once(&self.inner, channel, deadline).await {
-                Ok(receivers) => return Ok(receivers),
-                Err(failure) => failure,
-            };
-            tried += 1;
-            pause(failure, tried, deadline).await?;
-        }
+        let (inner, partition) = (&*self.inner, self.inner.keys.partition(channel));
+        call(inner, partition, |deadline| cancel_once(inner, channel, partition, deadline)).await
     }
 
     /// Is done as soon as the channel is cancelled: at once where it was within the last hour
@@ -61,7 +53,9 @@ impl Publisher {
     /// # }
     /// ```
     ///
-    /// All who wait in this process, by any clone, share one more connection to Redis. It is there while somebody waits and
+    /// Where `redis.partitions` is more than 1, it is a second later: marks are read every second then, on connections there are.
+    ///
+    /// Else all who wait in this process, by any clone, share one more connection to Redis. It is there while somebody waits and
     /// some seconds longer, and dropping the future is all it takes to wait no more. The future needs no publisher: it goes
     /// on where the last clone has been dropped. Poll it within a Tokio runtime.
     ///
@@ -81,9 +75,10 @@ impl Cancel for Publisher {
     }
 }
 
-async fn cancel_once(inner: &Inner, channel: &Channel, deadline: Instant) -> Result<u64, Failure> {
-    let mut link = inner.links.lend(deadline).await?;
-    let loaded = inner.library.current();
+async fn cancel_once(inner: &Inner, channel: &Channel, partition: u16, deadline: Instant) -> Result<u64, Failure> {
+    let primary = inner.primaries.of(partition, deadline).await?;
+    let mut link = primary.lend(deadline).await?;
+    let loaded = primary.functions();
     let cancel = loaded.functions.cancel(&inner.keys.channel(channel));
     let failure = match timeout_at(deadline, cancel.query_async(link.connection())).await {
         Ok(Ok(receivers)) => return Ok(receivers),
@@ -92,7 +87,7 @@ async fn cancel_once(inner: &Inner, channel: &Channel, deadline: Instant) -> Res
     };
     link.end(&failure);
     if failure.no_functions {
-        load_again(inner, &loaded, deadline).await?;
+        primary.load_again(&loaded, &inner.keys, deadline).await?;
     }
     Err(failure)
 }

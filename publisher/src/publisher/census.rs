@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::links::Link;
-use super::pipeline::{load_again, pause};
+use super::tries::call;
 use super::{Inner, Publisher};
 use crate::PublishError;
 use crate::census::{ANSWER_WITHIN, Census, Count, Myself, Seen};
@@ -56,26 +56,17 @@ impl Census for Publisher {
     }
 }
 
-/// Tries until the deadline of a call.
 async fn nodes(inner: &Inner) -> Result<Vec<Seen>, PublishError> {
-    let deadline = inner.links.deadline();
-    let mut tried = 0;
-    loop {
-        let failure = match nodes_once(inner, deadline).await {
-            Ok(reply) => return Ok(seen(reply)),
-            Err(failure) => failure,
-        };
-        tried += 1;
-        pause(failure, tried, deadline).await?;
-    }
+    call(inner, 0, |deadline| nodes_once(inner, deadline)).await.map(seen)
 }
 
 async fn nodes_once(inner: &Inner, deadline: Instant) -> Result<NodesReply, Failure> {
-    let link = inner.links.lend(deadline).await?;
-    let loaded = inner.library.current();
+    let primary = inner.primaries.of(0, deadline).await?;
+    let link = primary.lend(deadline).await?;
+    let loaded = primary.functions();
     let asked = query(link, &loaded.functions.nodes(&inner.keys.nodes()), deadline).await;
     if asked.as_ref().is_err_and(|failure| failure.no_functions) {
-        load_again(inner, &loaded, deadline).await?;
+        primary.load_again(&loaded, &inner.keys, deadline).await?;
     }
     asked
 }
@@ -105,7 +96,7 @@ fn seen(reply: NodesReply) -> Vec<Seen> {
 
 /// What each node answered, by its incarnation. Not tried again: half of the answers would be to another question.
 async fn ask(inner: &Inner, of: &Of, expected: usize) -> Result<HashMap<String, u64>, PublishError> {
-    let deadline = inner.links.deadline();
+    let deadline = inner.primaries.deadline();
     let Ok(Ok(_turn)) = timeout_at(deadline, inner.turns.0.acquire()).await else {
         let reason = format!("{AT_ONCE} questions to all nodes wait for answers, the limit");
         return Err(PublishError::Unavailable { reason, retry_after: BUSY_RETRY_AFTER });
@@ -113,7 +104,12 @@ async fn ask(inner: &Inner, of: &Of, expected: usize) -> Result<HashMap<String, 
     let id = hex_128().map_err(|error| rejected(&error))?;
     let question = Question { id, of: of.clone() };
     let text = question.to_json().map_err(|error| rejected(&error))?;
-    let link = inner.links.lend(deadline).await.map_err(|failure| failure.error)?;
+    let given_up = |failure: Failure| {
+        inner.primaries.note(0, &failure);
+        failure.error
+    };
+    let primary = inner.primaries.of(0, deadline).await.map_err(given_up)?;
+    let link = primary.lend(deadline).await.map_err(given_up)?;
     let mut waiting = Waiting(Some(link));
     let until = deadline.min(Instant::now() + ANSWER_WITHIN);
     let mut answers = HashMap::with_capacity(expected);
@@ -132,7 +128,7 @@ async fn ask(inner: &Inner, of: &Of, expected: usize) -> Result<HashMap<String, 
         Ok(Err(error)) => Failure::of(&error),
         Err(_) => Failure::late(),
     };
-    Err(failure.error)
+    Err(given_up(failure))
 }
 
 /// A connection on which Redis is asked to wait. Whoever is given up in the midst of that, as with the request it was for, closes it: the

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Inner;
 use super::node::{self, Beating};
 use super::orders::unix_now;
-use super::pipeline::jittered;
+use super::tries::jittered;
 use crate::orders::Hear;
 
 /// How long one read waits for an order.

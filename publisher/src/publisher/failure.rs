@@ -15,10 +15,16 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
 const FULL: &str = "Redis is out of memory (maxmemory)";
 
 /// Replies by which a server says that it does nothing at the moment.
-const NOT_NOW: [&str; 8] =
-    ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF", "BUSY"];
+const NOT_NOW: [&str; 6] = ["LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY"];
 /// Of these, the ones of a server that is not the primary, or no longer: its name may lead to another by now.
 const NOT_HERE: [&str; 2] = ["READONLY", "MASTERDOWN"];
+
+/// Replies of a Cluster's server that does nothing for want of the slot, or of some of its keys, which are on their way to another
+/// server. ASK is not followed: the other server would carry the command out, and SPUBLISH there before any gateway listens to
+/// it. Whoever asks again until the slot has moved as a whole publishes to where they are told to go.
+const MOVING: [&str; 4] = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
+/// The same of a function whose own key is there while one that it reads is not (Redis 7, Valkey). Ours read before they write.
+const NOT_LOCAL: &str = "Script attempted to access a non local key in a cluster node";
 
 /// One failed call.
 #[derive(Debug, Clone)]
@@ -31,6 +37,10 @@ pub(super) struct Failure {
     pub(super) breaks_link: bool,
     /// The server is not the primary, or no longer: other connections to it are no better.
     pub(super) is_elsewhere: bool,
+    /// The server has the partition no longer. It may have others, so its connections are as good as before.
+    pub(super) is_moved: bool,
+    /// A Cluster is about to have the partition elsewhere, or has nobody for it at the moment. Nothing was done, nor heard by anybody.
+    pub(super) is_undone: bool,
     /// The functions are gone from the server; nothing was done.
     pub(super) no_functions: bool,
 }
@@ -56,6 +66,11 @@ impl Failure {
             let is_elsewhere = NOT_HERE.iter().any(|code| says(error, code));
             return Self { breaks_link: is_elsewhere, is_elsewhere, ..Self::away(reason) };
         }
+        let is_not_local = error.detail().is_some_and(|detail| detail.starts_with(NOT_LOCAL));
+        if is_not_local || MOVING.iter().any(|code| says(error, code)) {
+            let is_moved = says(error, "MOVED");
+            return Self { is_moved, is_undone: true, ..Self::away(moving(error, reason)) };
+        }
         // What cannot be parsed leaves a connection on which nobody knows which answer is whose.
         let breaks_link = error.kind() == ErrorKind::Parse;
         Self { may_pass: false, breaks_link, ..Self::with(PublishError::Rejected { reason }) }
@@ -72,7 +87,15 @@ impl Failure {
     }
 
     fn with(error: PublishError) -> Self {
-        Self { error, may_pass: true, breaks_link: false, is_elsewhere: false, no_functions: false }
+        Self {
+            error,
+            may_pass: true,
+            breaks_link: false,
+            is_elsewhere: false,
+            is_moved: false,
+            is_undone: false,
+            no_functions: false,
+        }
     }
 
     /// What went wrong alone, for a person.
@@ -88,6 +111,14 @@ impl Failure {
 /// For a place where an outcome has to be, and is not.
 pub(super) fn no_outcome() -> PublishError {
     Failure::away("the event was not answered".to_owned()).error
+}
+
+/// In a few words for people, who need not know which key was where.
+fn moving(error: &RedisError, reason: String) -> String {
+    if says(error, "CLUSTERDOWN") {
+        return reason;
+    }
+    format!("the partition is on its way from one server of the Redis Cluster to another ({reason})")
 }
 
 /// Whether the server's error is of this code. An old server puts that of a command within a script into the text:
@@ -141,6 +172,29 @@ mod tests {
         let broken = Failure::of(&io::Error::from(io::ErrorKind::BrokenPipe).into());
         assert!(broken.may_pass && broken.breaks_link);
         assert_eq!(told(&broken), ("the connection was closed".to_owned(), Some(2)));
+    }
+
+    #[test]
+    fn a_partition_that_moves_is_waited_for() {
+        for (reply, is_moved) in [
+            ("MOVED 1584 127.0.0.1:7901", true),
+            ("ASK 1584 127.0.0.1:7902", false),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", false),
+            ("CLUSTERDOWN The cluster is down", false),
+            ("CLUSTERDOWN Hash slot not served", false),
+            // Redis 7.0.15, and Valkey 8 without the place.
+            (
+                "ERR Script attempted to access a non local key in a cluster node script: sse_publish, on @user_function:489.",
+                false,
+            ),
+            ("ERR Script attempted to access a non local key in a cluster node", false),
+        ] {
+            let failure = of(reply);
+            assert!(failure.may_pass && failure.is_undone && told(&failure).1 == Some(2), "{failure:?}");
+            assert!(!failure.breaks_link && !failure.is_elsewhere, "others are still there: {failure:?}");
+            assert_eq!(failure.is_moved, is_moved, "{reply}");
+        }
+        assert!(!of("LOADING Redis is loading the dataset in memory").is_undone);
     }
 
     #[test]

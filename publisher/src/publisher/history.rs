@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::links::Link;
-use super::pipeline::{load_again, pause};
+use super::tries::call;
 use super::{Inner, Publisher};
 use crate::PublishError;
 use crate::channels::{Channels, HistoryEntry, HistoryPage, LastEvent, MAX_HISTORY_BYTES};
@@ -41,18 +41,9 @@ impl Channels for Publisher {
     }
 }
 
-/// Tries until the deadline of a call.
 async fn read(inner: &Inner, channel: &Channel, after: Position, limit: usize) -> Result<HistoryPage, PublishError> {
-    let deadline = inner.links.deadline();
-    let mut tried = 0;
-    loop {
-        let failure = match read_once(inner, channel, after, limit, deadline).await {
-            Ok(page) => return Ok(page),
-            Err(failure) => failure,
-        };
-        tried += 1;
-        pause(failure, tried, deadline).await?;
-    }
+    let partition = inner.keys.partition(channel);
+    call(inner, partition, |deadline| read_once(inner, channel, after, limit, deadline)).await
 }
 
 async fn read_once(
@@ -62,8 +53,9 @@ async fn read_once(
     limit: usize,
     deadline: Instant,
 ) -> Result<HistoryPage, Failure> {
-    let mut link = inner.links.lend(deadline).await?;
-    let loaded = inner.library.current();
+    let primary = inner.primaries.of(inner.keys.partition(channel), deadline).await?;
+    let mut link = primary.lend(deadline).await?;
+    let loaded = primary.functions();
     let pages = read_pages(inner, &loaded.functions, &mut link, channel, after, limit);
     let failure = match timeout_at(deadline, pages).await {
         Ok(Ok(page)) => return Ok(page),
@@ -72,7 +64,7 @@ async fn read_once(
     };
     let failure = ended(link, failure);
     if failure.no_functions {
-        load_again(inner, &loaded, deadline).await?;
+        primary.load_again(&loaded, &inner.keys, deadline).await?;
     }
     Err(failure)
 }
@@ -149,22 +141,13 @@ fn entry((id, mut fields): RawEntry) -> Option<HistoryEntry> {
     Some(HistoryEntry { position: id.parse().ok()?, previous, payload })
 }
 
-/// Tries until the deadline of a call.
 async fn erase(inner: &Inner, channel: &Channel) -> Result<bool, PublishError> {
-    let deadline = inner.links.deadline();
-    let mut tried = 0;
-    loop {
-        let failure = match erase_once(inner, channel, deadline).await {
-            Ok(erased) => return Ok(erased),
-            Err(failure) => failure,
-        };
-        tried += 1;
-        pause(failure, tried, deadline).await?;
-    }
+    call(inner, inner.keys.partition(channel), |deadline| erase_once(inner, channel, deadline)).await
 }
 
 async fn erase_once(inner: &Inner, channel: &Channel, deadline: Instant) -> Result<bool, Failure> {
-    let mut link = inner.links.lend(deadline).await?;
+    let primary = inner.primaries.of(inner.keys.partition(channel), deadline).await?;
+    let mut link = primary.lend(deadline).await?;
     let key = inner.keys.channel(channel);
     // Asked first, since it refuses a key of another type: that is no history of ours.
     let there = match timeout_at(deadline, redis::cmd("XLEN").arg(&key).query_async::<u64>(link.connection())).await {

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult, Value};
-use shared::redis::{Client, Server};
+use shared::redis::Server;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
+use super::target::Target;
 
 /// Commands that are written on the line together, at most: more take a link of their own.
 pub(super) const MAX_COMMANDS: usize = 64;
@@ -34,7 +35,7 @@ const FRESH: Duration = Duration::from_millis(100);
 
 /// See above.
 pub(super) struct Line {
-    client: Client,
+    target: Target,
     /// How long a link may be silent.
     patience: Duration,
     room: Semaphore,
@@ -68,9 +69,9 @@ pub(super) struct Place<'a> {
 
 impl Line {
     /// Connects to nothing yet. `timeout`: of a call.
-    pub(super) fn new(client: &Client, timeout: Duration) -> Self {
+    pub(super) fn new(target: Target, timeout: Duration) -> Self {
         Self {
-            client: client.clone(),
+            target,
             patience: timeout / 2,
             room: Semaphore::new(ROOM_KIB),
             current: std::sync::Mutex::default(),
@@ -119,7 +120,7 @@ impl Line {
             return Err(failure.clone());
         }
         let connected = async {
-            let server = self.client.server().await?;
+            let server = self.target.server().await?;
             Ok::<_, RedisError>((server.connect().await?, server))
         };
         match connected.await {
@@ -140,7 +141,7 @@ impl Line {
     fn current(&self) -> Option<Arc<Link>> {
         let mut current = self.lock();
         // Those who asked may have given up by themselves before they could know.
-        _ = current.take_if(|link| link.silent_for() >= self.patience || link.server.is_left());
+        _ = current.take_if(|link| link.silent_for() >= self.patience || self.target.is_left(&link.server));
         current.clone()
     }
 
@@ -243,14 +244,14 @@ fn no_room() -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::redis::Settings;
+    use shared::redis::{Client, Settings};
 
     use super::*;
 
     fn line() -> Line {
         // Nothing connects to it.
         let client = Client::new(&Settings::new("redis://127.0.0.1:1")).unwrap();
-        Line::new(&client, Duration::from_secs(3))
+        Line::new(Target::Any(client), Duration::from_secs(3))
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The connections. One of the pool is lent to one call at a time, fit for use, and is gone once anything on it went wrong.
+//! The connections to one server. One of the pool is lent to one call at a time, fit for use, and is gone once anything on it went wrong.
 //! Small publishes share one that is not of the pool, the [line](super::line).
 //!
 //! The pool asks a connection by PING whether it is there each time that it lends it (deadpool-redis knows no other way).
@@ -10,21 +10,24 @@ use std::time::Duration;
 use deadpool_redis::{Connection, Manager, Pool, PoolError, QueueMode, Runtime, Timeouts};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
-use shared::redis::{Client, Server, describe};
+use shared::redis::{Client, Functions, Server, describe};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
+use super::library::Library;
 use super::line::{self, Line, Place};
+use super::target::Target;
 
-/// Connections that one publisher opens at most, beside the line. Redis has one thread: more would not make it faster, and
+/// Connections that one publisher opens to a server at most, beside the line. Redis has one thread: more would not make it faster, and
 /// each holds memory there.
 const MAX_LINKS: usize = 16;
 
 pub(super) struct Links {
-    client: Client,
+    target: Target,
     /// To the server that was the one when it was needed last; `None`: nobody has needed it yet.
     pools: Mutex<Option<Pools>>,
     line: Line,
+    pub(super) library: Library,
     connect_timeout: Duration,
     /// Deadline of a call.
     timeout: Duration,
@@ -54,10 +57,12 @@ pub(super) struct Link {
 
 impl Links {
     /// Connects to nothing yet.
-    pub(super) fn new(client: &Client) -> Self {
-        let (connect_timeout, timeout) = (client.settings().connect_timeout, client.settings().command_timeout);
-        let line = Line::new(client, timeout);
-        Self { client: client.clone(), pools: Mutex::default(), line, connect_timeout, timeout }
+    pub(super) fn new(target: Target, client: &Client, functions: Functions) -> Self {
+        let settings = client.settings();
+        let (connect_timeout, timeout) = (settings.connect_timeout, settings.command_timeout);
+        let line = Line::new(target.clone(), timeout);
+        let library = Library::new(target.clone(), functions);
+        Self { target, pools: Mutex::default(), line, library, connect_timeout, timeout }
     }
 
     /// Those of the server there is now.
@@ -66,7 +71,7 @@ impl Links {
             return Ok(current);
         }
         let failed = |error| Failure::of(&error);
-        let server = self.client.server().await.map_err(failed)?;
+        let server = self.target.server().await.map_err(failed)?;
         if server.is_named() {
             // The pool does not look whether it is a primary.
             server.connect().await.map_err(failed)?;
@@ -74,14 +79,14 @@ impl Links {
         let (any, waiting) = (open(&server)?, open(&server)?);
         let mut current = self.lock();
         // Meanwhile somebody else may have come as far.
-        _ = current.take_if(|pools| pools.server.is_left());
+        _ = current.take_if(|pools| self.target.is_left(&pools.server));
         Ok(current.get_or_insert(Pools { server, any, waiting }).clone())
     }
 
     /// The same, unless the server is no longer the one.
     fn current(&self) -> Option<Pools> {
         let mut current = self.lock();
-        _ = current.take_if(|pools| pools.server.is_left());
+        _ = current.take_if(|pools| self.target.is_left(&pools.server));
         current.clone()
     }
 
@@ -111,11 +116,6 @@ impl Links {
             return Ok(Way::Together(self.line.place(bytes, once, deadline).await?, self));
         }
         Ok(Way::Alone(Box::new(self.lend_from(alone, deadline).await?), &self.line))
-    }
-
-    /// When a call that begins now has to be over.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
     }
 
     /// A connection that answered just now. The failure is one before anything was sent.
@@ -159,8 +159,7 @@ impl Links {
     }
 
     /// Calls `cmd` once, within the deadline.
-    pub(super) async fn ask(&self, cmd: &Cmd) -> Result<(), Failure> {
-        let deadline = self.deadline();
+    pub(super) async fn ask(&self, cmd: &Cmd, deadline: Instant) -> Result<(), Failure> {
         let mut link = self.lend(deadline).await?;
         let failure = match timeout_at(deadline, cmd.exec_async(link.connection())).await {
             Ok(Ok(())) => return Ok(()),

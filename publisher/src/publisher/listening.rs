@@ -1,4 +1,5 @@
-//! Listens for cancellations on behalf of all who wait in this process: one task and one connection, while somebody waits.
+//! Listens for cancellations on behalf of all who wait in this process: one task and one connection, while somebody waits. Where there
+//! are several partitions it only [looks](looks).
 //!
 //! A cancellation is a mark in Redis, and a message that tells of it. Whoever waits is woken by the message; that there is
 //! a mark is read after each SUBSCRIBE, for those made before, and every few seconds, for those whose message was lost. When
@@ -6,6 +7,7 @@
 //! everything.
 
 mod hearing;
+mod looks;
 mod session;
 mod telling;
 
@@ -21,7 +23,8 @@ use tokio::time::sleep;
 
 use self::session::Session;
 use self::telling::Telling;
-use super::pipeline::jittered;
+use super::primaries::Primaries;
+use super::tries::jittered;
 use crate::Waiters;
 
 /// The pause before another connection is any part of a bound that doubles, so that processes which lost Redis together do
@@ -40,6 +43,7 @@ pub(super) struct Listening {
 struct Shared {
     client: Client,
     keys: Keys,
+    primaries: Arc<Primaries>,
     waiters: Waiters,
     /// A task listens, and will look for those who wait before it ends. Set by [`Listening::start`], cleared by the task.
     runs: Mutex<bool>,
@@ -49,10 +53,11 @@ struct Shared {
 
 impl Listening {
     /// Connects to nothing.
-    pub(super) fn new(client: &Client, keys: &Keys) -> Arc<Self> {
+    pub(super) fn new(client: &Client, keys: &Keys, primaries: &Arc<Primaries>) -> Arc<Self> {
         let shared = Shared {
             client: client.clone(),
             keys: keys.clone(),
+            primaries: Arc::clone(primaries),
             waiters: Waiters::default(),
             runs: Mutex::new(false),
             broke_off: Notify::new(),
@@ -103,6 +108,11 @@ impl Shared {
 async fn listen(shared: Arc<Shared>) {
     let mut running = Running { shared: &shared, in_order: false };
     let mut telling = Telling::default();
+    if shared.keys.partitions() > 1 {
+        looks::run(&shared, &mut telling).await;
+        running.in_order = true;
+        return;
+    }
     let mut failed: u32 = 0;
     loop {
         let ended = match Session::open(&shared).await {

@@ -10,13 +10,17 @@ use shared::redis::{Functions, Need};
 /// Stands for any `once` key. Nothing is written under that name.
 const SOMETHING: &str = "check";
 
-/// All of it. `channel` stands for any that somebody publishes to; `waits`: for replicas.
+/// All of it. `channel` stands for any that somebody publishes to, and is of the first partition, as what is of no channel is: on a
+/// Redis Cluster one server is asked for all of this; `waits`: for replicas.
 #[must_use]
 pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel, waits: bool) -> Vec<Need> {
     let (name, last, clock) = (keys.channel(channel), keys.last(channel), keys.clock(keys.partition(channel)));
     let (once, cancel) = (keys.once(channel, SOMETHING), keys.cancel(channel));
     let (control, renewals, revoked) = (keys.control(), keys.renewals(), keys.revoked());
     let (nodes, questions, answers) = (keys.nodes(), keys.questions(), keys.answers(SOMETHING));
+    // Where names say their partition, messages go by sharded Pub/Sub.
+    let is_sharded = keys.partitions() > 1;
+    let (publish, count) = if is_sharded { ("SPUBLISH", "SHARDNUMSUB") } else { ("PUBLISH", "NUMSUB") };
     let commands = |words: &[String]| words.iter().map(|words| command(words)).collect::<Vec<_>>();
 
     let mut publishing = vec![functions.publish(&name, b"x", PublishArgs::default()), functions.clock(&clock, None)];
@@ -33,15 +37,15 @@ pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel, waits
         format!("SET {last} x"),
         format!("SET {once} x EX 1"),
         format!("SET {clock} x"),
-        format!("PUBLISH {name} x"),
+        format!("{publish} {name} x"),
     ]));
     publishing.extend(waits.then(|| command("WAIT 0 1")));
-    vec![
+    let mut needs = vec![
         Need::essential("publishing", publishing),
         Need::useful(
             "batches",
             "their receipts do not say how many nodes heard them",
-            commands(&[format!("PUBSUB NUMSUB {name}")]),
+            commands(&[format!("PUBSUB {count} {name}")]),
         ),
         Need::useful(
             "histories",
@@ -57,16 +61,11 @@ pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel, waits
             let mut cancelling = vec![functions.cancel(&name)];
             cancelling.extend(commands(&[
                 format!("SET {cancel} x EX 1"),
-                format!("PUBLISH {cancel} x"),
+                format!("{publish} {cancel} x"),
                 format!("MGET {cancel}"),
             ]));
             cancelling
         }),
-        Need::useful(
-            "hearing cancellations at once",
-            "they are looked for every second instead",
-            commands(&[format!("SUBSCRIBE {cancel}"), format!("UNSUBSCRIBE {cancel}")]),
-        ),
         Need::useful(
             "telling all nodes",
             "disconnects and revocations are answered with an error",
@@ -98,5 +97,14 @@ pub(crate) fn needs(functions: &Functions, keys: &Keys, channel: &Channel, waits
                 format!("ZRANGEBYSCORE {revoked} 0 +inf LIMIT 0 1"),
             ]),
         ),
-    ]
+    ];
+    // Else they are looked for every second anyway.
+    needs.extend((!is_sharded).then(|| {
+        Need::useful(
+            "hearing cancellations at once",
+            "they are looked for every second instead",
+            commands(&[format!("SUBSCRIBE {cancel}"), format!("UNSUBSCRIBE {cancel}")]),
+        )
+    }));
+    needs
 }

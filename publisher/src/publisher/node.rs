@@ -5,13 +5,12 @@ use std::time::Duration;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use shared::census::{Answer, FIELD, Question};
-use shared::redis::first_error;
-use tokio::time::{Instant, timeout};
+use shared::redis::{Functions, first_error};
+use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
 use super::census::answer_to;
 use super::failure::Failure;
-use super::pipeline::load_again;
 use crate::census::{BEAT_EVERY, BEAT_TTL, Myself};
 use crate::orders::Hear;
 
@@ -67,29 +66,31 @@ async fn say(
     incarnation: &str,
     text: &str,
 ) -> Result<(), RedisError> {
-    let loaded = inner.library.current();
-    let beat = loaded.functions.beat(&inner.keys.nodes(), BEAT_TTL, incarnation, text);
-    let said = beat.exec_async(connection).await;
+    let deadline = inner.primaries.deadline();
+    // Where nobody says who has the first partition, this connection will not be for long either.
+    let Ok(primary) = inner.primaries.of(0, deadline).await else { return Ok(()) };
+    let loaded = primary.functions();
+    let beat = |functions: &Functions| functions.beat(&inner.keys.nodes(), BEAT_TTL, incarnation, text);
+    let said = beat(&loaded.functions).exec_async(connection).await;
     let Err(error) = said else { return Ok(()) };
     if !Failure::of(&error).no_functions {
         return Err(error);
     }
     // Said again the next time, or now, if they can be had.
-    load_again(inner, &loaded, inner.links.deadline()).await.map_err(|_| error)?;
-    inner
-        .library
-        .current()
-        .functions
-        .beat(&inner.keys.nodes(), BEAT_TTL, incarnation, text)
-        .exec_async(connection)
-        .await
+    primary.load_again(&loaded, &inner.keys, deadline).await.map_err(|_| error)?;
+    beat(&primary.functions().functions).exec_async(connection).await
 }
 
 /// It is there no longer, as far as that can still be said.
 pub(super) async fn leave(inner: &Inner, myself: &Myself) {
-    let leave = inner.library.current().functions.beat(&inner.keys.nodes(), BEAT_TTL, &myself.incarnation, "");
+    let deadline = inner.primaries.deadline();
+    let leave = async {
+        let primary = inner.primaries.of(0, deadline).await?;
+        let leave = primary.functions().functions.beat(&inner.keys.nodes(), BEAT_TTL, &myself.incarnation, "");
+        primary.ask(&leave, deadline).await
+    };
     // Whoever cannot say it is gone a little later.
-    let _ = timeout(inner.client.settings().command_timeout, inner.links.ask(&leave)).await;
+    let _ = timeout_at(deadline, leave).await;
 }
 
 /// Answers a question, if it is one.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::links::Link;
-use super::pipeline::pause;
+use super::tries::call;
 use super::{Inner, Publisher, control};
 use crate::PublishError;
 use crate::orders::{Hear, MAX_REVOCATIONS, MAX_TICKET_TTL, Orders};
@@ -69,11 +69,13 @@ impl Orders for Publisher {
     fn take_ticket<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<String>, PublishError>> {
         async move {
             let inner = &self.inner;
-            let deadline = inner.links.deadline();
+            let deadline = inner.primaries.deadline();
             let mut take = cmd("GETDEL");
             take.arg(inner.keys.ticket(digest));
-            let link = inner.links.lend(deadline).await.map_err(|failure| failure.error)?;
-            query(link, &Question::Cmd(take), deadline).await.map_err(|failure| failure.error)
+            ask_once(inner, &Question::Cmd(take), deadline).await.map_err(|failure| {
+                inner.primaries.note(0, &failure);
+                failure.error
+            })
         }
         .boxed()
     }
@@ -108,16 +110,11 @@ impl Publisher {
 
     /// Asks, and asks again where that may help, until the deadline of a call. Only what may be done twice.
     async fn ask<T: FromRedisValue>(&self, question: impl Fn() -> Question) -> Result<T, PublishError> {
-        let deadline = self.inner.links.deadline();
-        let mut tried = 0;
-        loop {
-            let failure = match ask_once(&self.inner, &question(), deadline).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            tried += 1;
-            pause(failure, tried, deadline).await?;
-        }
+        call(&self.inner, 0, |deadline| {
+            let question = question();
+            async move { ask_once(&self.inner, &question, deadline).await }
+        })
+        .await
     }
 }
 
@@ -127,7 +124,7 @@ enum Question {
 }
 
 async fn ask_once<T: FromRedisValue>(inner: &Inner, question: &Question, deadline: Instant) -> Result<T, Failure> {
-    let link = inner.links.lend(deadline).await?;
+    let link = inner.primaries.of(0, deadline).await?.lend(deadline).await?;
     query(link, question, deadline).await
 }
 

@@ -1,4 +1,5 @@
-//! Events in as few round trips as may be: a batch is cut into pipelines, and each is tried until its deadline.
+//! Events of one server, or of one partition of a Cluster, in as few round trips as may be: they are cut into pipelines, and each is
+//! tried until its deadline.
 //!
 //! # Why the order holds
 //!
@@ -13,43 +14,34 @@
 //! batch is given up: published now, it might come before what is still on its way.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use redis::{Pipeline, RedisError, RedisResult, Value, from_redis_value};
-use shared::channel::Channel;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 
-use super::failure::{Failure, no_outcome};
+use super::failure::Failure;
 use super::item::Item;
 use super::links::Way;
-use super::{Inner, library, replicas};
-use crate::{Publication, PublishError, Receipt};
+use super::tries::Tries;
+use super::{Inner, replicas};
+use crate::{PublishError, Receipt};
 
 /// Commands of one pipeline at most: Redis serves nobody else meanwhile, some 10 ms.
 const MAX_COMMANDS: usize = 500;
 /// Bytes of one pipeline at most, unless a single command has more: on a slow network (100 Mbit/s) it is over in 0.4 s,
 /// far within the deadline, and little has to be repeated or is held twice in memory.
 const MAX_BYTES: usize = 4 << 20;
-/// Tries within one deadline.
-const TRIES: u32 = 3;
-/// Longest pause before the second try; twice that before the third. The pause is any part of it, so that those who
-/// failed together do not come back together.
-const BACKOFF: Duration = Duration::from_millis(50);
 
-/// Publishes in this order; an outcome each, in order.
-pub(super) async fn publish(inner: &Inner, batch: Vec<(Channel, Publication)>) -> Vec<Result<Receipt, PublishError>> {
-    let item = |(channel, publication)| Item::new(&channel, publication, &inner.keys, &inner.own_keys);
-    let mut items: Vec<Item> = batch.into_iter().map(item).collect();
-    let mut rest = &mut items[..];
+/// Publishes in this order, on the server that has `partition`; all have an outcome then.
+pub(super) async fn publish(inner: &Inner, partition: u16, items: &mut [Item]) {
+    let mut rest = items;
     while !rest.is_empty() {
         let (now, later) = rest.split_at_mut(first_pipeline(rest));
-        if let Err(error) = publish_some(inner, now).await {
+        if let Err(error) = publish_some(inner, partition, now).await {
             settle(later, &error);
             break;
         }
         rest = later;
     }
-    items.into_iter().map(|item| item.outcome.unwrap_or_else(|| Err(no_outcome()))).collect()
 }
 
 /// How many of `items` go into one pipeline; at least 1.
@@ -63,35 +55,19 @@ fn first_pipeline(items: &[Item]) -> usize {
 }
 
 /// One pipeline, tried until all its items have an outcome. An error is why they could not all be had.
-async fn publish_some(inner: &Inner, items: &mut [Item]) -> Result<(), PublishError> {
-    let deadline = inner.links.deadline();
-    for tried in 1.. {
-        let Err(failure) = try_once(inner, items, deadline).await else { break };
-        // Where only the functions were missing, they are there by now.
-        let pause = if failure.no_functions { Duration::ZERO } else { jittered(BACKOFF * tried) };
-        let open = items.iter().any(|item| item.outcome.is_none());
-        if !open || !failure.may_pass || tried >= TRIES || Instant::now() + pause >= deadline {
-            settle(items, &failure.error);
+async fn publish_some(inner: &Inner, partition: u16, items: &mut [Item]) -> Result<(), PublishError> {
+    let mut tries = Tries::until(inner.primaries.deadline());
+    loop {
+        let Err(failure) = try_once(inner, partition, items, tries.deadline).await else { return Ok(()) };
+        inner.primaries.note(partition, &failure);
+        if items.iter().all(|item| item.outcome.is_some()) {
             return Err(failure.error);
         }
-        sleep(pause).await;
+        if let Err(error) = tries.again(&failure).await {
+            settle(items, &error);
+            return Err(error);
+        }
     }
-    Ok(())
-}
-
-/// Of a call that may be repeated: waits for the next try, or says that there is none.
-pub(super) async fn pause(failure: Failure, tried: u32, deadline: Instant) -> Result<(), PublishError> {
-    // Where only the functions were missing, they are there by now.
-    let pause = if failure.no_functions { Duration::ZERO } else { jittered(BACKOFF * tried) };
-    if !failure.may_pass || tried >= TRIES || Instant::now() + pause >= deadline {
-        return Err(failure.error);
-    }
-    sleep(pause).await;
-    Ok(())
-}
-
-pub(super) fn jittered(longest: Duration) -> Duration {
-    longest.mul_f64(fastrand::f64())
 }
 
 /// Gives up those without an outcome.
@@ -102,7 +78,7 @@ fn settle(items: &mut [Item], error: &PublishError) {
 }
 
 /// Sends what has no outcome yet, and takes the answers. `Ok`: now all have one.
-async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Result<(), Failure> {
+async fn try_once(inner: &Inner, partition: u16, items: &mut [Item], deadline: Instant) -> Result<(), Failure> {
     let mut open: Vec<&mut Item> = items.iter_mut().filter(|item| item.outcome.is_none()).collect();
     if open.is_empty() {
         return Ok(());
@@ -110,8 +86,9 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
     let bytes = open.iter().map(|item| item.bytes()).sum();
     let once = open.iter().any(|item| !item.is_durable());
     let waits = inner.wait_replicas > 0 && open.iter().any(|item| item.is_durable());
-    let mut way = inner.links.way(open.len(), bytes, once, waits, deadline).await?;
-    let loaded = inner.library.current();
+    let primary = inner.primaries.of(partition, deadline).await?;
+    let mut way = primary.way(open.len(), bytes, once, waits, deadline).await?;
+    let loaded = primary.functions();
     let mut commands = Pipeline::with_capacity(open.len() + 1);
     open.iter().for_each(|item| _ = commands.add_command(item.command(&loaded.functions, waits)));
     if waits {
@@ -123,11 +100,11 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
     };
     let missing = if waits { replicas::missing(answers.pop(), inner.wait_replicas) } else { None };
     // What a server has taken that is no longer the one may be lost.
-    let unsafe_yet = way.is_left().then(|| Failure::away("the Sentinels name another primary".to_owned())).or(missing);
+    let unsafe_yet = primary.left(&way).or(missing);
     let taken = take(&mut open, answers, inner.keys.partitions());
     if !taken.ours.is_empty() {
         let channels: Vec<&str> = taken.ours.iter().map(|place| open[*place].key()).collect();
-        let counts = count_receivers(&mut way, &channels, deadline).await;
+        let counts = count_receivers(&mut way, &channels, inner.keys.partitions(), deadline).await;
         for place in taken.ours {
             let count = counts.get(open[place].key()).copied();
             if let Some(Ok(receipt)) = &mut open[place].outcome {
@@ -145,14 +122,9 @@ async fn try_once(inner: &Inner, items: &mut [Item], deadline: Instant) -> Resul
     // What was not published at all says more than that replicas lack it.
     let Some(failure) = taken.failure.or(reopened) else { return Ok(()) };
     if failure.no_functions {
-        load_again(inner, &loaded, deadline).await?;
+        primary.load_again(&loaded, &inner.keys, deadline).await?;
     }
     Err(failure)
-}
-
-pub(super) async fn load_again(inner: &Inner, missed: &library::Loaded, deadline: Instant) -> Result<(), Failure> {
-    let loading = inner.library.load_again(missed, &inner.client, &inner.keys);
-    timeout_at(deadline, loading).await.unwrap_or_else(|_| Err(Failure::late()))
 }
 
 /// Nobody knows what was carried out. A durable event can be sent again, for its key; an ephemeral one cannot.
@@ -195,7 +167,9 @@ fn take(open: &mut [&mut Item], answers: Vec<RedisResult<Value>>, partitions: u1
         if failure.breaks_link {
             taken.breaking = Some(failure.clone());
         }
-        if failure.may_pass && item.is_durable() && last.is_none_or(|last| place > last) {
+        // An ephemeral event only where it is certain that nobody heard it.
+        let may_repeat = failure.may_pass && (item.is_durable() || failure.is_undone);
+        if may_repeat && last.is_none_or(|last| place > last) {
             // The first reason is told; that the functions are missing is acted on.
             if failure.no_functions || taken.failure.is_none() {
                 taken.failure = Some(failure);
@@ -209,19 +183,28 @@ fn take(open: &mut [&mut Item], answers: Vec<RedisResult<Value>>, partitions: u1
 
 /// Gateway nodes with somebody on each of `channels` (names in Redis). What cannot be had is left out: the events are
 /// published all the same.
-async fn count_receivers(way: &mut Way<'_>, channels: &[&str], deadline: Instant) -> HashMap<String, u64> {
+async fn count_receivers(
+    way: &mut Way<'_>,
+    channels: &[&str],
+    partitions: u16,
+    deadline: Instant,
+) -> HashMap<String, u64> {
     let mut count = redis::pipe();
-    count.cmd("PUBSUB").arg("NUMSUB").arg(channels).ignore_errors();
+    count.cmd("PUBSUB").arg(if partitions > 1 { "SHARDNUMSUB" } else { "NUMSUB" }).arg(channels).ignore_errors();
     let answer = way.send(&count, deadline).await.ok().and_then(|mut answers| answers.pop()?.ok());
     answer.and_then(|answer| from_redis_value(answer).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use redis::ServerErrorKind;
+    use shared::channel::Channel;
 
     use super::super::item::OwnKeys;
     use super::*;
+    use crate::Publication;
     use shared::keys::Keys;
 
     fn items(publications: impl IntoIterator<Item = Publication>) -> Vec<Item> {
@@ -277,12 +260,5 @@ mod tests {
         assert_eq!(first_pipeline(&of_bytes(0, 3)), 3);
         assert_eq!(first_pipeline(&of_bytes(MAX_BYTES / 4, 9)), 3);
         assert_eq!(first_pipeline(&of_bytes(MAX_BYTES, 2)), 1);
-    }
-
-    #[test]
-    fn pauses_are_any_part_of_the_longest() {
-        let pauses: Vec<_> = (0..1_000).map(|_| jittered(BACKOFF)).collect();
-        assert!(pauses.iter().all(|pause| *pause <= BACKOFF));
-        assert!(pauses.iter().any(|pause| *pause < BACKOFF / 4) && pauses.iter().any(|pause| *pause > BACKOFF / 4 * 3));
     }
 }

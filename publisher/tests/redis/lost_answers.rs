@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use publisher::{Event, Once};
+use publisher::{Event, Once, Publisher};
+use shared::redis::Settings;
 use testkit::RedisServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -137,6 +138,20 @@ async fn a_durable_event_is_published_once_and_its_receipt_tells_of_it_alone() {
     let nobody = publisher.publish(&channel("b"), numbered(1)).await.unwrap();
     assert!(proxy.has_cut());
     assert_eq!((nobody.duplicate, nobody.receivers), (false, 0));
+}
+
+#[tokio::test]
+async fn with_several_partitions_it_is_asked_for_by_sharded_pubsub() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::new(&server).await;
+    let publisher = Publisher::connect(&Settings { partitions: 16, ..Settings::new(&proxy.url()) }).await.unwrap();
+    let name = publisher.keys().channel(&channel("a"));
+    let mut listener = Listener::sharded(&server, &[&name]).await;
+    proxy.cut_after(1);
+    let receipt = publisher.publish(&channel("a"), numbered(1)).await.unwrap();
+    assert!(proxy.has_cut());
+    assert_eq!((receipt.duplicate, receipt.receivers), (false, 1));
+    assert_eq!(listener.all(&server, &name).await, [payload(1)]);
 }
 
 #[tokio::test]

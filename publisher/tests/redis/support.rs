@@ -69,15 +69,26 @@ pub(crate) fn positions(outcomes: &[Result<Receipt, PublishError>]) -> Vec<Strin
 /// Somebody who listens, as a gateway does.
 pub(crate) struct Listener {
     messages: mpsc::Receiver<(String, Vec<u8>)>,
+    /// By which messages come here.
+    publish: &'static str,
     _connection: MultiplexedConnection,
 }
 
 impl Listener {
     /// To the channels with these names in Redis.
     pub(crate) async fn new(server: &RedisServer, keys: &[&str]) -> Self {
+        Self::by("SUBSCRIBE", "PUBLISH", server, keys).await
+    }
+
+    /// The same by sharded Pub/Sub; on a cluster's server, of one slot.
+    pub(crate) async fn sharded(server: &RedisServer, keys: &[&str]) -> Self {
+        Self::by("SSUBSCRIBE", "SPUBLISH", server, keys).await
+    }
+
+    async fn by(subscribe: &str, publish: &'static str, server: &RedisServer, keys: &[&str]) -> Self {
         let (sender, messages) = mpsc::channel(10_000);
         let push = move |push: PushInfo| {
-            if push.kind == PushKind::Message {
+            if matches!(push.kind, PushKind::Message | PushKind::SMessage) {
                 let [channel, message] = <[Value; 2]>::try_from(push.data).unwrap();
                 let channel = String::from_redis_value(channel).unwrap();
                 let message = Vec::<u8>::from_redis_value(message).unwrap();
@@ -87,8 +98,8 @@ impl Listener {
         };
         let client = Client::new(&Settings::new(&server.url())).unwrap();
         let mut connection = client.connect_with_push(push).await.unwrap();
-        redis::cmd("SUBSCRIBE").arg(keys).exec_async(&mut connection).await.unwrap();
-        Self { messages, _connection: connection }
+        redis::cmd(subscribe).arg(keys).exec_async(&mut connection).await.unwrap();
+        Self { messages, publish, _connection: connection }
     }
 
     /// The next message: the channel's name in Redis, and its bytes.
@@ -98,7 +109,7 @@ impl Listener {
 
     /// All messages so far, less the heads of durable ones. Asks the server to send one more, and stops there.
     pub(crate) async fn all(&mut self, server: &RedisServer, key: &str) -> Vec<String> {
-        server.cli(&["PUBLISH", key, "that is all"]).await;
+        server.cli(&[self.publish, key, "that is all"]).await;
         let mut all = Vec::new();
         loop {
             let (_, message) = self.next().await;

@@ -14,6 +14,7 @@ use redis::{Cmd, RedisError, RedisResult};
 use self::refusals::{Refusal, Refusals, refused};
 use super::client::{Client, is_not_permitted};
 use super::functions::{Functions, TEXT, is_unknown_command, library_version, our_version, script};
+use super::server::Server;
 use super::start::{Patience, StartError, check, check_push, classify};
 use crate::keys::Keys;
 
@@ -38,6 +39,15 @@ impl Finding {
     #[must_use]
     pub fn is_unfit(&self) -> bool {
         matches!(self, Self::Unfit(_))
+    }
+
+    /// The same, of one server of several.
+    fn of(self, server: &str) -> Self {
+        match self {
+            Self::Fine(text) => Self::Fine(format!("{server}: {text}")),
+            Self::Warning(text) => Self::Warning(format!("{server}: {text}")),
+            Self::Unfit(text) => Self::Unfit(format!("{server}: {text}")),
+        }
     }
 }
 
@@ -84,8 +94,8 @@ pub fn command(words: &str) -> Cmd {
     cmd
 }
 
-/// Looks at the server that `client` leads to, waiting for it as a start does. `needs` are asked for how the functions are
-/// called there. `hears`: the program hears what all nodes are told, by a subscription.
+/// Looks at the server that `client` leads to, or at each of a Cluster's that has partitions, waiting for it as a start does. `needs`
+/// are asked for how the functions are called there. `hears`: the program hears what all nodes are told, by a subscription.
 ///
 /// # Errors
 /// [`StartError`], where a start would end with it.
@@ -95,41 +105,68 @@ pub async fn look(
     needs: impl Fn(&Functions) -> Vec<Need>,
     hears: bool,
 ) -> Result<Vec<Finding>, StartError> {
-    let failed = |error: RedisError| classify(client, &error);
     let mut patience = Patience::new(client);
-    let (mut connection, version) = loop {
-        match connect(client).await {
+    let servers = loop {
+        match servers(client).await {
             Err(error) => patience.wait(error).await?,
-            Ok(connected) => break connected,
+            Ok(servers) => break servers,
         }
     };
+    let mut findings = Vec::new();
+    if client.is_cluster() {
+        let (servers, partitions) = (servers.len(), keys.partitions());
+        findings.push(Finding::Fine(format!("Cluster: {servers} servers have the {partitions} partitions")));
+    }
+    for (partition, server) in &servers {
+        let looked = look_at(client, server, keys, *partition, &needs, hears).await?;
+        let name = |finding: Finding| if client.is_cluster() { finding.of(server.address()) } else { finding };
+        findings.extend(looked.into_iter().map(name));
+    }
+    Ok(findings)
+}
+
+/// Those that can be connected to.
+async fn servers(client: &Client) -> Result<Vec<(u16, Server)>, StartError> {
+    let failed = |error: RedisError| classify(client, &error);
+    let servers = client.servers().await.map_err(failed)?;
+    for (_, server) in &servers {
+        check(client, &mut server.connect().await.map_err(failed)?).await?;
+    }
+    Ok(servers)
+}
+
+/// At one server, which has `partition`.
+async fn look_at(
+    client: &Client,
+    server: &Server,
+    keys: &Keys,
+    partition: u16,
+    needs: &impl Fn(&Functions) -> Vec<Need>,
+    hears: bool,
+) -> Result<Vec<Finding>, StartError> {
+    let failed = |error: RedisError| classify(client, &error);
+    let mut connection = server.connect().await.map_err(failed)?;
+    let version = check(client, &mut connection).await?;
     let mut findings = vec![Finding::Fine(format!("version {version}"))];
     if hears {
-        check_push(client).await?;
+        check_push(client, server).await?;
     }
     // The last two are what the rest is asked by.
-    for words in [&*format!("WATCH {}", keys.functions(0)), "UNWATCH", "MULTI", "EXEC"] {
+    for words in [&*format!("WATCH {}", keys.functions(partition)), "UNWATCH", "MULTI", "EXEC"] {
         command(words).exec_async(&mut connection).await.map_err(failed)?;
     }
     let library = library(&mut connection).await.map_err(failed)?;
     let functions = Functions::unseen(library != Library::NotHad).trusting(client.settings().trust_failover);
-    let load = refused(client, &loading(keys, library)).await.map_err(failed)?;
+    let load = refused(server, &loading(keys, partition, library)).await.map_err(failed)?;
     let stops = load.by_state.first().filter(|_| library.is_due() && load.of_user.is_empty());
     findings.push(stops.map_or_else(|| library.finding(load.of_user.is_empty()), |stops| library.kept_out(stops)));
     let told = stops.map(|stops| stops.code.as_str());
-    findings.extend(permissions(client, needs(&functions), told).await.map_err(failed)?);
+    findings.extend(permissions(server, needs(&functions), told).await.map_err(failed)?);
     findings.push(eviction(&mut connection).await.map_err(failed)?);
     if hears {
         findings.push(output_buffer(&mut connection).await);
     }
     Ok(findings)
-}
-
-/// A connection to a server of a version that will do.
-async fn connect(client: &Client) -> Result<(MultiplexedConnection, String), StartError> {
-    let mut connection = client.connect().await.map_err(|error| classify(client, &error))?;
-    let version = check(client, &mut connection).await?;
-    Ok((connection, version))
 }
 
 /// The functions as the server has them.
@@ -154,7 +191,7 @@ async fn library(connection: &mut MultiplexedConnection) -> Result<Library, Redi
 }
 
 /// What a start does to have the functions there.
-fn loading(keys: &Keys, library: Library) -> Vec<Cmd> {
+fn loading(keys: &Keys, partition: u16, library: Library) -> Vec<Cmd> {
     if library == Library::NotHad {
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(script());
@@ -165,7 +202,7 @@ fn loading(keys: &Keys, library: Library) -> Vec<Cmd> {
     }
     let mut load = redis::cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(TEXT);
-    vec![load, command(&format!("SET {} 0 EX 60", keys.functions(0)))]
+    vec![load, command(&format!("SET {} 0 EX 60", keys.functions(partition)))]
 }
 
 impl Library {
@@ -215,13 +252,13 @@ impl Library {
 }
 
 /// What the user may not do, and what nobody may at the moment; `told`: the code of what was said of that already.
-async fn permissions(client: &Client, needs: Vec<Need>, told: Option<&str>) -> Result<Vec<Finding>, RedisError> {
+async fn permissions(server: &Server, needs: Vec<Need>, told: Option<&str>) -> Result<Vec<Finding>, RedisError> {
     let mut findings = Vec::new();
     let mut states: Vec<Refusal> = Vec::new();
     let mut asked = 0;
     for Need { purpose, without, commands } in needs {
         asked += commands.len();
-        let Refusals { of_user, by_state } = refused(client, &commands).await?;
+        let Refusals { of_user, by_state } = refused(server, &commands).await?;
         for refusal in by_state {
             let is_new = told != Some(&refusal.code) && states.iter().all(|state| state.code != refusal.code);
             states.extend(is_new.then_some(refusal));
@@ -315,7 +352,7 @@ mod tests {
             (Library::NotHad, false),
         ] {
             assert_eq!(library.is_due(), due, "{library:?}");
-            let commands = loading(&Keys::default(), library).len();
+            let commands = loading(&Keys::default(), 0, library).len();
             assert_eq!(commands, if due { 2 } else { usize::from(library == Library::NotHad) }, "{library:?}");
         }
     }

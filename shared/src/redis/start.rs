@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Client, describe, first_error};
 use super::functions::Functions;
+use super::server::Server;
 use crate::keys::Keys;
 
 /// Between two tries.
@@ -172,8 +173,8 @@ pub(super) async fn check(client: &Client, connection: &mut MultiplexedConnectio
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn check_push(client: &Client) -> Result<(), StartError> {
-    let connected = client.connect_with_push(|_| Ok::<_, redis::aio::SendError>(())).await;
+pub async fn check_push(client: &Client, server: &Server) -> Result<(), StartError> {
+    let connected = server.connect_with_push(|_| Ok::<_, redis::aio::SendError>(())).await;
     connected.map(drop).map_err(|error| classify(client, &error))
 }
 
@@ -182,7 +183,9 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-pub(super) fn classify(client: &Client, error: &RedisError) -> StartError {
+/// What `error` means for a start.
+#[must_use]
+pub fn classify(client: &Client, error: &RedisError) -> StartError {
     let error = first_error(error);
     let (address, reason) = (client.address().to_owned(), describe(&error));
     let refused = matches!(

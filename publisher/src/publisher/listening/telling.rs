@@ -17,6 +17,8 @@ pub(super) enum Lost {
     Deaf,
     /// A call failed.
     Failed(RedisError),
+    /// The same, in words.
+    Away(String),
 }
 
 /// Lives as long as the task that listens.
@@ -61,6 +63,7 @@ impl fmt::Display for Lost {
             Self::Deaf => f.write_str("a cancellation was not heard"),
             Self::Left => f.write_str("the Sentinels name another primary"),
             Self::Failed(error) => f.write_str(&describe(error)),
+            Self::Away(reason) => f.write_str(reason),
         }
     }
 }

@@ -4,8 +4,9 @@ use std::fmt::{self, Display};
 
 use redis::{Cmd, RedisError, RedisResult, Value};
 
-use super::super::client::{Client, describe, first_error, is_not_permitted};
+use super::super::client::{describe, first_error, is_not_permitted};
 use super::super::functions::is_unknown_command;
+use super::super::server::Server;
 use super::{Finding, command};
 
 /// Of some commands those that the server would not take.
@@ -52,12 +53,12 @@ impl Refusal {
 }
 
 /// Asks on a connection of its own, whose end is that of the transaction.
-pub(super) async fn refused(client: &Client, commands: &[Cmd]) -> Result<Refusals, RedisError> {
+pub(super) async fn refused(server: &Server, commands: &[Cmd]) -> Result<Refusals, RedisError> {
     let mut refusals = Refusals::default();
     if commands.is_empty() {
         return Ok(refusals);
     }
-    let mut connection = client.connect().await?;
+    let mut connection = server.connect().await?;
     // By itself: without it the others would be carried out.
     command("MULTI").exec_async(&mut connection).await?;
     let mut pipe = redis::pipe();
@@ -67,6 +68,10 @@ pub(super) async fn refused(client: &Client, commands: &[Cmd]) -> Result<Refusal
         let Err(error) = answer else { continue };
         let error = first_error(&error);
         let code = error.code().unwrap_or("ERR").to_owned();
+        // The key is on another server of the Cluster, and whether one may is looked at first.
+        if code == "MOVED" {
+            continue;
+        }
         let refusal =
             Refusal { code, command: shown(command), said: describe(&error).trim_end_matches('.').to_owned() };
         if is_not_permitted(&error) || is_unknown_command(&error) {

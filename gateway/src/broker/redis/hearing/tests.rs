@@ -59,7 +59,7 @@ impl World {
     /// A session of epoch `e` that began at `10-0`, on channel `a`.
     fn new() -> Self {
         let ears = Arc::new(Ears::default());
-        let hearing = Hearing::new(ears.clone(), "sse.node:n".to_owned());
+        let hearing = Hearing::new(ears.clone(), 0, "sse.node:n".to_owned());
         hearing.begin(&"e".parse().unwrap(), at(10));
         let world = Self { ears, hearing };
         world.listen("a", 7);

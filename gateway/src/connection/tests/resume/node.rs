@@ -220,7 +220,7 @@ impl Node {
             return;
         }
         let sink = Arc::new(At { hub: self.hub.clone(), partition: number });
-        let hearing = Arc::new(Hearing::new(sink, node));
+        let hearing = Arc::new(Hearing::new(sink, number, node));
         hearing.begin(&now.epoch, now.at);
         broker.wanted.new_session();
         let epoch = now.epoch;
