@@ -92,7 +92,7 @@ rolling: ## Rolling restarts behind nginx and HAProxy under 2,000 clients
 
 ROUNDS ?= 20
 .PHONY: chaos
-chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, LANES=direct for one lane, REDIS=sentinel; look for lost or repeated events
+chaos: ## Break a cluster ROUNDS=20 times, by SEED=n to repeat a run, LANES=direct for one lane, REDIS=sentinel or cluster; look for lost or repeated events
 	@$(MAKE) --no-print-directory setup
 	cargo build --release --locked -p gateway -p chaos
 	target/release/sse-chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES)) $(if $(REDIS),--redis $(REDIS))

@@ -23,8 +23,9 @@ Examples:
     sse-chaos --rounds 50 --faults gateway-kill --lanes direct
     sse-chaos --faults flushall,restart-empty,failover-lagging
 
-  With Sentinels, which say who is the primary:
+  With Sentinels, which say who is the primary, or on a Redis Cluster:
     sse-chaos --redis sentinel
+    sse-chaos --redis cluster --faults slot-moved,slots-moved,primary-added
 
 Exit code:
   0  every client heard every event once and in order, or was told of a gap
@@ -36,7 +37,7 @@ Exit code:
 The same seed does the same things at about the same times; what comes of them
 may still differ. Ctrl-C ends early, with the table.";
 
-/// Breaks a real cluster (Redis, with Sentinels or without, and three gateways, started for it) in every way we know of, while events are published
+/// Breaks a real cluster (Redis, with Sentinels, as a Redis Cluster or alone, and three gateways, started for it) in every way we know of, while events are published
 /// and clients listen, and checks that no event is lost, repeated or out of order, or that clients were told of a gap.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "sse-chaos", version, after_help = EXAMPLES)]
@@ -69,7 +70,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) channels: u32,
 
-    /// What they have for Redis: single, or sentinel (a primary, a replica and three Sentinels)
+    /// What they have for Redis: single, sentinel (a primary, a replica and three Sentinels), or cluster (three primaries with a
+    /// replica each, and 16 partitions)
     #[arg(long, value_name = "REDIS", default_value = "single", value_parser = clap::builder::ValueParser::new(|text: &str| text.parse::<Redis>()))]
     pub(crate) redis: Redis,
 
@@ -101,8 +103,9 @@ impl Args {
         if let Some(only) = self.only.filter(|only| *only > self.rounds) {
             return Err(format!("--only {only} is beyond --rounds {}", self.rounds));
         }
-        if let Some(fault) = self.faults.iter().find(|fault| fault.needs_sentinels() && self.redis == Redis::Single) {
-            return Err(format!("--faults {fault} needs --redis sentinel"));
+        if let Some(fault) = self.faults.iter().find(|fault| !fault.is_of(self.redis)) {
+            let needed = if fault.is_of(Redis::Sentinel) { "sentinel or cluster" } else { "cluster" };
+            return Err(format!("--faults {fault} needs --redis {needed}"));
         }
         let gateway = self.gateway()?;
         if !gateway.is_file() {
@@ -122,7 +125,7 @@ impl Args {
 
     /// Faults to draw from.
     pub(crate) fn among(&self) -> Vec<Fault> {
-        let possible = Fault::ALL.into_iter().filter(|fault| self.redis == Redis::Sentinel || !fault.needs_sentinels());
+        let possible = Fault::ALL.into_iter().filter(|fault| fault.is_of(self.redis));
         if self.faults.is_empty() { possible.collect() } else { self.faults.clone() }
     }
 }
@@ -143,8 +146,10 @@ mod tests {
         Args::command().debug_assert();
         let args = parse(&["--gateway", "/proc/self/exe"]).unwrap();
         assert_eq!((args.rounds, args.clients, args.channels, args.seed), (20, 60, 24, None));
-        assert_eq!((args.among().len(), args.lanes), (Fault::ALL.len() - 1, Lanes::Mixed));
+        assert_eq!((args.among().len(), args.lanes), (Fault::ALL.len() - 4, Lanes::Mixed));
         let args = parse(&["--gateway", "/proc/self/exe", "--redis", "sentinel"]).unwrap();
+        assert_eq!(args.among().len(), Fault::ALL.len() - 3);
+        let args = parse(&["--gateway", "/proc/self/exe", "--redis", "cluster"]).unwrap();
         assert_eq!(args.among(), Fault::ALL);
         let args = parse(&["--gateway", "/proc/self/exe", "--faults", "reset,deaf", "--seed", "7"]).unwrap();
         assert_eq!((args.among(), args.seed), (vec![Fault::Reset, Fault::Deaf], Some(7)));
@@ -158,8 +163,9 @@ mod tests {
             (&["--only", "21"], "beyond --rounds 20"),
             (&["--faults", "earthquake"], "is none of gateway-kill"),
             (&["--lanes", "both"], "is none of direct, hyper, mixed"),
-            (&["--redis", "cluster"], "is none of single, sentinel"),
-            (&["--faults", "failover-asked"], "needs --redis sentinel"),
+            (&["--redis", "clusters"], "is none of single, sentinel, cluster"),
+            (&["--faults", "failover-asked"], "needs --redis sentinel or cluster"),
+            (&["--faults", "slot-moved", "--redis", "sentinel"], "needs --redis cluster"),
             (&["--clients", "0"], "1..=2000"),
             (&["--channels", "501"], "1..=500"),
             (&["--at-once", "16"], "0..=15"),

@@ -11,16 +11,17 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
-use shared::cursor::{Cursor, CursorPart};
+use shared::cursor::Cursor;
 use shared::event_stream::CONTENT_TYPE as EVENT_STREAM;
 use shared::event_stream::decode::{Decoded, Decoder, Received};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::oracle::{Heard, Start};
+use crate::oracle::Heard;
+use crate::partitions::Partitions;
 use crate::plan::Visitor;
 use crate::publishing::{Numbered, channel_name};
-use crate::record::{Connect, Record};
+use crate::record::{Connect, Record, part};
 
 /// Reconnection time until a server says another.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -33,6 +34,7 @@ pub struct EventSource {
     /// Public ports of the nodes.
     nodes: Vec<u16>,
     query: String,
+    partitions: Arc<Partitions>,
     record: Arc<Mutex<Record>>,
     began: Instant,
     rng: fastrand::Rng,
@@ -59,13 +61,14 @@ struct GapData {
 impl EventSource {
     /// A client that was never connected, in a round that began at `began`.
     #[must_use]
-    pub fn new(http: &Client, nodes: &[u16], visitor: &Visitor, began: Instant) -> Self {
+    pub fn new(http: &Client, nodes: &[u16], visitor: &Visitor, partitions: &Arc<Partitions>, began: Instant) -> Self {
         let mut rng = fastrand::Rng::with_seed(visitor.seed);
         let names = visitor.channels.iter().map(|channel| format!("channel={}", channel_name(*channel)));
         Self {
             http: http.clone(),
             nodes: nodes.to_vec(),
             query: names.collect::<Vec<_>>().join("&"),
+            partitions: partitions.clone(),
             record: Arc::new(Mutex::new(Record::new(&visitor.channels))),
             began,
             last_event_id: String::new(),
@@ -181,29 +184,40 @@ impl EventSource {
         self.last_event_id = id;
         let mut record = lock(&self.record);
         if record.start.is_none() && !self.last_event_id.is_empty() {
-            record.start = Some(Start { at: self.began.elapsed(), cursor: part(&self.last_event_id) });
+            record.start = Some((self.began.elapsed(), self.last_event_id.parse().ok()));
         }
     }
 
     fn dispatch(&mut self, received: &Received) -> Result<(), String> {
         let at = self.began.elapsed();
-        let (name, heard) = match received.event.as_str() {
+        match received.event.as_str() {
             "message" => {
                 let data: Numbered = parse(received)?;
-                (data.channel, Heard::Event { n: data.n, at })
+                self.heard(&data.channel, |_| Ok(Heard::Event { n: data.n, at }))
             }
             "sse.gap" => {
                 let GapData { channel, reason, cursor } = parse(received)?;
-                (channel, Heard::Gap { reason, cursor: part(&cursor), at })
+                self.heard(&channel, |partition| {
+                    let cursor: Option<Cursor> = cursor.parse().ok();
+                    let exact = cursor.as_ref().and_then(|cursor| part(cursor, partition));
+                    match cursor.filter(|_| exact.is_none()) {
+                        Some(of) => Err(format!("a gap on {channel}, of partition {partition}, says {of}")),
+                        None => Ok(Heard::Gap { reason, cursor: exact, at }),
+                    }
+                })
             }
             // The gateway's other words say nothing of events.
-            _ => return Ok(()),
-        };
+            _ => Ok(()),
+        }
+    }
+
+    /// `heard`: what it is, from the channel's partition.
+    fn heard(&self, name: &str, heard: impl FnOnce(u16) -> Result<Heard, String>) -> Result<(), String> {
         let mut record = lock(&self.record);
         let Some(channel) = record.channels.iter().copied().find(|channel| channel_name(*channel) == name) else {
             return Err(format!("node {} sent something of channel {name}, which nobody asked for", self.node + 1));
         };
-        record.heard.push((channel, heard));
+        record.heard.push((channel, heard(self.partitions.of(channel))?));
         Ok(())
     }
 }
@@ -211,11 +225,6 @@ impl EventSource {
 fn parse<'a, T: Deserialize<'a>>(received: &'a Received) -> Result<T, String> {
     serde_json::from_str(&received.data)
         .map_err(|error| format!("a {} cannot be read ({error}): {}", received.event, received.data))
-}
-
-/// The one part that a cursor has where there is one partition.
-fn part(cursor: &str) -> Option<CursorPart> {
-    cursor.parse::<Cursor>().ok()?.parts().first().copied()
 }
 
 /// The innermost reason: what is around it says only that a request failed.

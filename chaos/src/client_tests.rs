@@ -5,14 +5,20 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::record::cursor_text;
 
 /// Answers one connection after the other with these, and says what `Last-Event-ID` each brought.
 async fn run(answers: &[&str]) -> (Vec<String>, Record) {
+    run_on(1, answers).await
+}
+
+async fn run_on(partitions: u16, answers: &[&str]) -> (Vec<String>, Record) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let http = Client::builder().no_proxy().build().unwrap();
     let visitor = Visitor { channels: vec![3, 5], comes: Duration::ZERO, seed: 1 };
-    let client = EventSource::new(&http, &[port], &visitor, Instant::now());
+    let partitions = Arc::new(Partitions::new(partitions, 6).unwrap());
+    let client = EventSource::new(&http, &[port], &visitor, &partitions, Instant::now());
     let (record, stop) = (client.record(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     tasks.spawn(client.run(stop.clone()));
@@ -61,7 +67,7 @@ async fn it_comes_back_with_the_last_id_whose_block_was_complete() {
     ];
     let (ids, record) = run(&answers.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(ids, ["", "6-0_abcde", "6-0_abcde", "8-0_abcde", ""]);
-    assert_eq!(record.start.unwrap().cursor, part("5-0_abcde"));
+    assert_eq!(cursor_text(record.start_on(0).unwrap().cursor), "5-0_abcde");
     assert_eq!(record.reconnects(), 4);
     assert_eq!(record.fatal, Vec::<String>::new());
     let heard: Vec<_> =
@@ -86,4 +92,20 @@ async fn what_an_event_source_does_not_survive_is_fatal() {
         assert!(record.fatal[0].contains(fatal), "{:?}", record.fatal);
         assert_eq!(record.connects.len(), 1, "it does not come back");
     }
+}
+
+/// Channels 3 and 5 are in partitions 5 and 3.
+#[tokio::test]
+async fn what_is_said_of_a_channel_is_of_its_partition() {
+    let gap = |cursor: &str| {
+        format!(
+            "event: sse.gap\ndata: {{\"channel\":\"chaos:3\",\"reason\":\"data_lost\",\"cursor\":\"{cursor}\"}}\n\n"
+        )
+    };
+    let (_, record) = run_on(16, &[&stream(&format!("id: 3.1-0_aaaaa~5.2-0_bbbbb\n\n{}", gap("5.9-0_abcde")))]).await;
+    let begins = |partition| cursor_text(record.start_on(partition).unwrap().cursor);
+    assert_eq!([3, 5].map(begins), ["3.1-0_aaaaa", "5.2-0_bbbbb"]);
+    assert!(matches!(&record.heard[..], [(3, Heard::Gap { cursor: Some(part), .. })] if part.partition == Some(5)));
+    let (_, record) = run_on(16, &[&stream(&gap("3.9-0_abcde"))]).await;
+    assert_eq!(record.fatal, ["a gap on chaos:3, of partition 5, says 3.9-0_abcde"]);
 }

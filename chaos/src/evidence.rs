@@ -108,7 +108,7 @@ fn is_after(heard: &Heard, n: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{Start, judge};
+    use crate::oracle::judge;
     use crate::record::Connect;
 
     #[test]
@@ -129,11 +129,11 @@ mod tests {
         let record = Record {
             channels: vec![4],
             heard: heard.collect(),
-            start: Some(Start { at: ms(10), cursor: None }),
+            start: Some((ms(10), None)),
             connects: vec![connect(5, 1, "", Some("the stream broke")), connect(1_050, 2, "9-0_abcde", None)],
             fatal: Vec::new(),
         };
-        let verdict = judge(&published, record.start, &record.heard_on(4), &[]);
+        let verdict = judge(&published, record.start_on(0), &record.heard_on(4), &[]);
         let breaks = [Break { from: ms(950), to: ms(960), loses: false }];
         let text = describe(17, 4, &record, &published, &breaks, &verdict);
         assert!(text.starts_with("client 17, channel 4: 3 lost (10-11, 15)\n"), "{text}");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::store::Redis;
+
 /// Something that goes wrong in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
@@ -18,7 +20,8 @@ pub enum Fault {
     FailoverLagging,
     /// The same, and the replica's clock is two hours behind.
     FailoverBehind,
-    /// Sentinels are asked to put the replica in the place of the primary, which is well and does not know at once.
+    /// Sentinels or the nodes of a cluster are asked to put the replica in the place of the primary, which is well and does not know
+    /// at once.
     FailoverAsked,
     /// Redis closes all Pub/Sub connections.
     PubsubKill,
@@ -38,11 +41,17 @@ pub enum Fault {
     Flushall,
     /// A gateway's Pub/Sub connection stays open, and nothing arrives on it any more.
     Deaf,
+    /// A slot with channels goes to another primary of the cluster step by step, while events are published on them.
+    SlotMoved,
+    /// Several slots with channels go to other primaries, one after the other.
+    SlotsMoved,
+    /// A primary that had none gets slots with channels.
+    PrimaryAdded,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::GatewayKill,
         Self::GatewayTerm,
         Self::RestartDurable,
@@ -59,6 +68,9 @@ impl Fault {
         Self::ClockAhead,
         Self::Flushall,
         Self::Deaf,
+        Self::SlotMoved,
+        Self::SlotsMoved,
+        Self::PrimaryAdded,
     ];
 
     /// What the command line and the table call it.
@@ -81,6 +93,9 @@ impl Fault {
             Self::ClockAhead => "clock-ahead",
             Self::Flushall => "flushall",
             Self::Deaf => "deaf",
+            Self::SlotMoved => "slot-moved",
+            Self::SlotsMoved => "slots-moved",
+            Self::PrimaryAdded => "primary-added",
         }
     }
 
@@ -94,7 +109,7 @@ impl Fault {
             Self::RestartEmpty => "Redis restarted empty",
             Self::FailoverLagging => "Redis killed, a replica that lagged promoted",
             Self::FailoverBehind => "the same, its clock two hours behind",
-            Self::FailoverAsked => "SENTINEL FAILOVER, the primary being well",
+            Self::FailoverAsked => "SENTINEL FAILOVER or CLUSTER FAILOVER, the primary being well",
             Self::PubsubKill => "CLIENT KILL TYPE pubsub",
             Self::RedisPause => "Redis by SIGSTOP for seconds",
             Self::OutputBuffer => "a gateway does not read: killed by the output limit",
@@ -104,6 +119,9 @@ impl Fault {
             Self::ClockAhead => "sse.clock two hours ahead",
             Self::Flushall => "FLUSHALL under live sessions",
             Self::Deaf => "a gateway's Pub/Sub connection carries nothing",
+            Self::SlotMoved => "a slot to another primary, a few keys at a time",
+            Self::SlotsMoved => "two to four slots to other primaries",
+            Self::PrimaryAdded => "slots to a primary that had none",
         }
     }
 
@@ -113,10 +131,20 @@ impl Fault {
         matches!(self, Self::FailoverLagging | Self::FailoverBehind)
     }
 
-    /// Whether it is only there where Sentinels are.
+    /// Whether it can be done to this.
     #[must_use]
-    pub fn needs_sentinels(self) -> bool {
-        self == Self::FailoverAsked
+    pub fn is_of(self, redis: Redis) -> bool {
+        match self {
+            Self::FailoverAsked => redis != Redis::Single,
+            Self::SlotMoved | Self::SlotsMoved | Self::PrimaryAdded => redis == Redis::Cluster,
+            _ => true,
+        }
+    }
+
+    /// Whether a primary without slots has to stand by.
+    #[must_use]
+    pub fn needs_spare(self) -> bool {
+        self == Self::PrimaryAdded
     }
 
     /// Whether everything acknowledged has to be on disk.

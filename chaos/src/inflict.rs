@@ -2,6 +2,7 @@
 
 mod on_links;
 mod on_redis;
+mod on_slots;
 
 use std::time::Duration;
 
@@ -24,20 +25,23 @@ pub async fn inflict(fault: Fault, world: &World, rng: &mut fastrand::Rng) -> Re
     let outcome = match fault {
         Fault::GatewayKill => kill(world, node, rng).await?,
         Fault::GatewayTerm => terminate(world, node).await?,
-        Fault::RestartDurable => on_redis::restart_durable(world, rng).await,
+        Fault::RestartDurable => on_redis::restart_durable(world, rng).await?,
         Fault::RestartEmpty => on_redis::restart_empty(world, rng).await?,
         Fault::FailoverLagging => on_redis::failover(world, rng, false).await?,
         Fault::FailoverBehind => on_redis::failover(world, rng, true).await?,
-        Fault::FailoverAsked => on_redis::replace(world).await?,
-        Fault::PubsubKill => on_redis::kill_pubsub(world).await,
-        Fault::RedisPause => on_redis::pause(world, rng).await,
-        Fault::ClockAhead => on_redis::clock_ahead(world).await,
-        Fault::Flushall => on_redis::flush(world).await,
-        Fault::OutputBuffer => on_links::output_buffer(world, node).await,
+        Fault::FailoverAsked => on_redis::replace(world, rng).await?,
+        Fault::PubsubKill => on_redis::kill_pubsub(world, rng).await?,
+        Fault::RedisPause => on_redis::pause(world, rng).await?,
+        Fault::ClockAhead => on_redis::clock_ahead(world, rng).await?,
+        Fault::Flushall => on_redis::flush(world, rng).await?,
+        Fault::OutputBuffer => on_links::output_buffer(world, node, rng).await?,
         Fault::Blackhole => on_links::blackhole(world, node, rng).await,
         Fault::Reset => on_links::reset(world, node, rng).await,
         Fault::Delay => on_links::delay(world, node, rng).await,
         Fault::Deaf => on_links::deafen(world, node).await,
+        Fault::SlotMoved => on_slots::move_slowly(world, rng).await?,
+        Fault::SlotsMoved => on_slots::move_some(world, rng).await?,
+        Fault::PrimaryAdded => on_slots::add_primary(world, rng).await?,
     };
     match &outcome {
         Ok(()) => world.note(format!("{fault} is over")),

@@ -7,6 +7,7 @@
 //! | [`plan`] | what happens in a round, drawn from a seed |
 //! | [`world`] | the cluster: [`store`] (Redis), [`node`] (gateways), [`link`] between them; [`lanes`]: by which lane each node serves |
 //! | [`publishing`], [`client`] | who talks and who listens; [`record`]: what a listener lived through |
+//! | [`partitions`] | which partition each channel belongs to |
 //! | [`inflict`] | how each fault is done |
 //! | [`oracle`] | what was owed against what was heard; pure |
 //! | [`round`] | all of it, once; [`evidence`], [`tally`]: what is told of it |
@@ -22,6 +23,7 @@ pub mod lanes;
 pub mod link;
 pub mod node;
 pub mod oracle;
+pub mod partitions;
 pub mod plan;
 pub mod publishing;
 pub mod record;

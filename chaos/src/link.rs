@@ -1,4 +1,7 @@
-//! What lies between one process and Redis: a proxy for each server it may be led to, and where Sentinels lead, its own view of them.
+//! What lies between one process and Redis: a proxy for each server it may be led to, and where Sentinels or the nodes of a cluster
+//! lead, its own view of them.
+
+mod nodes;
 
 use std::io;
 use std::time::Duration;
@@ -8,35 +11,48 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::store::Store;
+use self::nodes::Nodes;
+use crate::store::{Store, Way};
 
 /// All connections of one process to Redis. What is done to it is done to all of them.
 pub struct Link {
     /// One for each server.
     proxies: Vec<Proxy>,
     url: String,
-    /// Where Sentinels lead.
-    view: Option<View>,
+    partitions: u16,
+    /// What the process sees of whoever leads it.
+    _seen: JoinSet<()>,
 }
 
 impl Link {
-    /// To the store's servers.
+    /// To the store's servers, which have so many partitions.
     ///
     /// # Errors
     /// There is no port for it.
-    pub async fn to(store: &Store) -> Result<Self, String> {
-        let Some((sentinels, servers, name)) = store.sentinels() else {
-            let proxy = Proxy::to(store.port()).await;
-            return Ok(Self { url: proxy.url(), proxies: vec![proxy], view: None });
-        };
-        let mut proxies = Vec::new();
-        for server in &servers {
-            proxies.push(Proxy::to(*server).await);
+    pub async fn to(store: &Store, partitions: u16) -> Result<Self, String> {
+        let no_port = |error: io::Error| format!("there is no port: {error}");
+        let (url, seen, proxies);
+        match store.way() {
+            Way::Ours(port) => {
+                proxies = to_each(&[port]).await;
+                (url, seen) = (proxies.iter().map(Proxy::url).collect(), JoinSet::new());
+            }
+            Way::Sentinels(sentinels, servers, name) => {
+                proxies = to_each(&servers).await;
+                let shown = servers.into_iter().zip(proxies.iter().map(Proxy::port)).collect();
+                let view = View::of(&sentinels, shown).await.map_err(no_port)?;
+                url = format!("redis+sentinel://{}/{name}", view.places.join(","));
+                seen = view.accepting;
+            }
+            Way::Nodes(ports) => {
+                proxies = to_each(&ports).await;
+                let nodes = Nodes::of(&ports, &proxies).await.map_err(no_port)?;
+                let places: Vec<_> = nodes.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+                url = format!("redis+cluster://{}", places.join(","));
+                seen = nodes.accepting;
+            }
         }
-        let seen = servers.into_iter().zip(proxies.iter().map(Proxy::port)).collect();
-        let view = View::of(&sentinels, seen).await.map_err(|error| format!("there is no port: {error}"))?;
-        let url = format!("redis+sentinel://{}/{name}", view.places.join(","));
-        Ok(Self { proxies, url, view: Some(view) })
+        Ok(Self { proxies, url, partitions, _seen: seen })
     }
 
     /// For the process.
@@ -45,11 +61,17 @@ impl Link {
         &self.url
     }
 
-    /// Leads to the store's present primary from now on. Where Sentinels lead, they do.
+    /// Leads to the store's present primary from now on. Where others lead, they do.
     pub fn follow(&self, store: &Store) {
-        if self.view.is_none() {
-            self.proxies.iter().for_each(|proxy| proxy.point_to(store.port()));
+        if let Way::Ours(port) = store.way() {
+            self.proxies.iter().for_each(|proxy| proxy.point_to(port));
         }
+    }
+
+    /// How many partitions there are, for the process.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.partitions
     }
 
     /// See [`Proxy::pass`].
@@ -89,10 +111,18 @@ impl Link {
     }
 }
 
+async fn to_each(servers: &[u16]) -> Vec<Proxy> {
+    let mut proxies = Vec::new();
+    for server in servers {
+        proxies.push(Proxy::to(*server).await);
+    }
+    proxies
+}
+
 /// What one process sees of the Sentinels: all that they say, with its own proxies in the place of the servers.
 struct View {
     places: Vec<String>,
-    _accepting: JoinSet<()>,
+    accepting: JoinSet<()>,
 }
 
 impl View {
@@ -110,7 +140,7 @@ impl View {
                 }
             });
         }
-        Ok(Self { places, _accepting: accepting })
+        Ok(Self { places, accepting })
     }
 }
 

@@ -154,6 +154,7 @@ impl Node {
         command.env("SSE_GATEWAY__LANES__DIRECT", self.direct.to_string());
         command.env("SSE_GATEWAY__RETRY", "100ms");
         command.env("SSE_GATEWAY__REDIS__URL", self.link.url());
+        command.env("SSE_GATEWAY__REDIS__PARTITIONS", self.link.partitions().to_string());
         // Started again while Redis is away, it waits for it, as one under a supervisor would be tried again.
         command.env("SSE_GATEWAY__REDIS__WAIT", "1m");
         command.env("SSE_GATEWAY__REDIS__CONNECT_TIMEOUT", "1s");

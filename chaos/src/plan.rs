@@ -145,6 +145,10 @@ mod tests {
             seen.extend(plan.faults.iter().map(|(fault, _)| *fault));
         }
         assert_eq!(seen.len(), Fault::ALL.len());
+        let moves = Plan::draw(1, &[Fault::SlotMoved, Fault::PrimaryAdded], Some(2), &scale);
+        assert!(
+            moves.needs(Fault::needs_spare) && !moves.needs(Fault::needs_replica) && !moves.needs(Fault::needs_disk)
+        );
         assert_eq!(Plan::draw(1, &[Fault::Reset], Some(3), &scale).title(), "reset");
         assert_eq!(Plan::draw(1, &[], None, &scale).title(), "no fault");
     }

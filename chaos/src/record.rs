@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use shared::cursor::{Cursor, CursorPart};
+
 use crate::oracle::{Heard, Start};
 
 /// Everything about one client.
@@ -12,8 +14,8 @@ pub struct Record {
     pub channels: Vec<usize>,
     /// What it heard, and on which of `channels`, in order of arrival.
     pub heard: Vec<(usize, Heard)>,
-    /// Its first cursor.
-    pub start: Option<Start>,
+    /// When it got its first cursor, and what that said.
+    pub start: Option<(Duration, Option<Cursor>)>,
     /// Its tries to connect.
     pub connects: Vec<Connect>,
     /// What an `EventSource` does not survive, or no gateway may say.
@@ -40,6 +42,13 @@ impl Record {
     #[must_use]
     pub fn new(channels: &[usize]) -> Self {
         Self { channels: channels.to_vec(), ..Self::default() }
+    }
+
+    /// Where it began on the channels of a partition.
+    #[must_use]
+    pub fn start_on(&self, partition: u16) -> Option<Start> {
+        let (at, cursor) = self.start.as_ref()?;
+        Some(Start { at: *at, cursor: cursor.as_ref().and_then(|cursor| part(cursor, partition)) })
     }
 
     /// The highest number heard on a channel.
@@ -74,8 +83,9 @@ impl Record {
                 lines.push((*at, format!("node {} ended: {how}", connect.node)));
             }
         }
-        if let Some(start) = self.start {
-            lines.push((start.at, format!("  its first cursor: {}", cursor_text(start.cursor))));
+        if let Some((at, cursor)) = &self.start {
+            let cursor = cursor.as_ref().map_or_else(|| "?".to_owned(), Cursor::to_string);
+            lines.push((*at, format!("  its first cursor: {cursor}")));
         }
         lines.sort_by_key(|(at, _)| *at);
         let mut text = format!("channels {:?}\n", self.channels);
@@ -106,12 +116,39 @@ pub fn heard_text(heard: &Heard) -> String {
 
 /// A cursor, or that there is none.
 #[must_use]
-pub fn cursor_text(cursor: Option<shared::cursor::CursorPart>) -> String {
+pub fn cursor_text(cursor: Option<CursorPart>) -> String {
     cursor.map_or_else(|| "?".to_owned(), |cursor| cursor.to_string())
+}
+
+/// What a cursor says of a partition. Where there is only one, it has no number.
+#[must_use]
+pub fn part(cursor: &Cursor, partition: u16) -> Option<CursorPart> {
+    cursor.parts().iter().find(|part| part.partition.unwrap_or_default() == partition).copied()
 }
 
 /// A time of a round.
 #[must_use]
 pub fn seconds(at: Duration) -> String {
     format!("{:8.3}", at.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_begins_on_each_partition_by_itself() {
+        let at = Duration::from_secs(1);
+        let of = |cursor: &str| Record { start: Some((at, cursor.parse().ok())), ..Record::default() };
+        let begins = |cursor: &str, partition| {
+            of(cursor).start_on(partition).map(|start| cursor_text(start.cursor)).unwrap_or_default()
+        };
+        assert_eq!(
+            [0, 3, 7].map(|partition| begins("3.9-0_bbbbb~7.5-1_aaaaa", partition)),
+            ["?", "3.9-0_bbbbb", "7.5-1_aaaaa"]
+        );
+        assert_eq!(begins("9-0_bbbbb", 0), "9-0_bbbbb");
+        assert_eq!(begins("nonsense", 0), "?");
+        assert_eq!(Record::default().start_on(0), None);
+    }
 }

@@ -15,7 +15,7 @@ use crate::client::{EventSource, lock};
 use crate::evidence;
 use crate::fault::Fault;
 use crate::inflict::inflict;
-use crate::oracle::{Break, Verdict, Wrong, judge};
+use crate::oracle::{Break, Start, Verdict, Wrong, judge};
 use crate::plan::{Plan, Scale};
 use crate::publishing::{ChannelPublisher, Ledger, Publishing, once_each};
 use crate::record::Record;
@@ -90,7 +90,7 @@ async fn live(
     let publishers = once_each(publishers, |_| true, patience).await?;
     let mut records: Records = Vec::new();
     for visitor in &plan.clients {
-        let client = EventSource::new(&world.http, &world.public_ports(), visitor, world.began);
+        let client = EventSource::new(&world.http, &world.public_ports(), visitor, &world.partitions, world.began);
         records.push(client.record());
         let (comes, stop) = (visitor.comes, stop.clone());
         clients.spawn(async move {
@@ -126,6 +126,7 @@ async fn publishers(world: &World, channels: usize) -> Result<Vec<ChannelPublish
     let settings = RedisSettings {
         command_timeout: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(1),
+        partitions: world.partitions.count(),
         ..RedisSettings::new(world.publish_link.url())
     };
     let publisher = Publisher::connect(&settings).await.map_err(|error| error.to_string())?;
@@ -197,7 +198,6 @@ async fn comes_true(patience: Duration, condition: impl Fn() -> bool) -> bool {
 }
 
 fn judge_all(world: &World, records: &Records, idle: Vec<(Fault, String)>) -> Report {
-    let breaks = world.breaks();
     let mut tally = Tally { rounds: 1, events: world.ledger.events(), ..Tally::default() };
     let mut wrongs = Vec::new();
     for (index, record) in records.iter().enumerate() {
@@ -206,7 +206,9 @@ fn judge_all(world: &World, records: &Records, idle: Vec<(Fault, String)>) -> Re
         tally.other += record.fatal.len() as u64;
         wrongs.extend(record.fatal.iter().map(|fatal| format!("client {}: {fatal}", index + 1)));
         for channel in &record.channels {
-            let verdict = verdict(&world.ledger, &record, *channel, &breaks);
+            let partition = world.partitions.of(*channel);
+            let breaks = world.breaks(partition);
+            let verdict = verdict(&world.ledger, &record, *channel, record.start_on(partition), &breaks);
             tally.add_verdict(&verdict);
             if !verdict.violations.is_empty() {
                 let published = world.ledger.published(*channel);
@@ -218,8 +220,8 @@ fn judge_all(world: &World, records: &Records, idle: Vec<(Fault, String)>) -> Re
 }
 
 /// One that had to give up is not owed what came after: that it had to is what is wrong.
-fn verdict(ledger: &Ledger, record: &Record, channel: usize, breaks: &[Break]) -> Verdict {
-    let mut verdict = judge(&ledger.published(channel), record.start, &record.heard_on(channel), breaks);
+fn verdict(ledger: &Ledger, record: &Record, channel: usize, start: Option<Start>, breaks: &[Break]) -> Verdict {
+    let mut verdict = judge(&ledger.published(channel), start, &record.heard_on(channel), breaks);
     if !record.fatal.is_empty() {
         verdict.violations.retain(|violation| violation.wrong != Wrong::Lost);
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use reqwest::Client;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fault::Fault;
 use crate::link::Link;
 use crate::node::Node;
 use crate::oracle::Break;
+use crate::partitions::Partitions;
 use crate::plan::Plan;
 use crate::publishing::Ledger;
 use crate::round::Setting;
@@ -34,8 +34,8 @@ pub struct World {
     pub publish_link: Link,
     /// What is published.
     pub ledger: Arc<Ledger>,
-    /// Sentinels say who is the primary.
-    pub is_watched: bool,
+    /// Where channels are.
+    pub partitions: Arc<Partitions>,
     /// When the round began.
     pub began: Instant,
     /// Asks gateways and is told by them.
@@ -45,7 +45,8 @@ pub struct World {
 
 #[derive(Default)]
 struct Notes {
-    breaks: Vec<Break>,
+    /// Each with the partitions that it is one of.
+    breaks: Vec<(Vec<u16>, Break)>,
     timeline: Vec<(Duration, String)>,
     troubles: Vec<String>,
 }
@@ -67,11 +68,12 @@ impl World {
     }
 
     async fn try_start(setting: &Setting, plan: &Plan) -> Result<Self, String> {
-        let store = Store::start(setting.redis, plan.needs(Fault::needs_disk), plan.needs(Fault::needs_replica)).await;
+        let partitions = Arc::new(Partitions::new(setting.redis.partitions(), setting.scale.channels)?);
+        let store = Store::start(setting.redis, plan.into(), &partitions).await;
         let ports: [u16; NODES * 2] = testkit::free_ports();
         let mut nodes = Vec::with_capacity(NODES);
         for (index, (ports, direct)) in ports.as_chunks::<2>().0.iter().zip(setting.direct).enumerate() {
-            let link = Link::to(&store).await?;
+            let link = Link::to(&store, partitions.count()).await?;
             nodes.push(Node::new(index + 1, &setting.gateway, direct, *ports, link, &setting.folder));
         }
         let began = Instant::now();
@@ -79,8 +81,8 @@ impl World {
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build();
         let world = Self {
             nodes,
-            publish_link: Link::to(&store).await?,
-            is_watched: store.sentinels().is_some(),
+            publish_link: Link::to(&store, partitions.count()).await?,
+            partitions,
             store: tokio::sync::Mutex::new(store),
             ledger: Arc::new(Ledger::new(setting.scale.channels, began)),
             began,
@@ -147,27 +149,28 @@ impl World {
         self.notes().troubles.push(text);
     }
 
-    /// The data begin another life while `change` is done.
-    pub async fn breaking<T>(&self, loses: bool, change: impl Future<Output = T>) -> T {
+    /// The data of these partitions begin another life while `change` is done.
+    pub async fn breaking<T>(&self, loses: bool, of: Vec<u16>, change: impl Future<Output = T>) -> T {
         let from = self.ledger.now();
         // From the first moment on: clients may be told before we know that it is done.
         let place = {
             let mut notes = self.notes();
-            notes.breaks.push(Break { from, to: Duration::MAX, loses });
+            notes.breaks.push((of, Break { from, to: Duration::MAX, loses }));
             notes.breaks.len() - 1
         };
         let changed = change.await;
         let to = self.ledger.now();
-        if let Some(a_break) = self.notes().breaks.get_mut(place) {
+        if let Some((_, a_break)) = self.notes().breaks.get_mut(place) {
             a_break.to = to;
         }
         changed
     }
 
-    /// When the data began another life.
+    /// When the data of this partition began another life.
     #[must_use]
-    pub fn breaks(&self) -> Vec<Break> {
-        self.notes().breaks.clone()
+    pub fn breaks(&self, partition: u16) -> Vec<Break> {
+        let notes = self.notes();
+        notes.breaks.iter().filter(|(of, _)| of.contains(&partition)).map(|(_, a_break)| *a_break).collect()
     }
 
     /// What no fault explains.

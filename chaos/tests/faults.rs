@@ -147,3 +147,17 @@ async fn a_primary_that_is_well_is_replaced() {
     let report = round_on(Redis::Sentinel, &[Fault::FailoverAsked]).await;
     assert!(report.tally.gaps > 0, "the data began another life: {:?}", report.tally);
 }
+
+/// The channels of one primary are told, and no others; its replica takes over with the clocks of all of its partitions.
+#[tokio::test]
+async fn a_replica_that_lagged_takes_over_in_a_cluster() {
+    let report = round_on(Redis::Cluster, &[Fault::FailoverLagging]).await;
+    assert!(report.tally.gaps > 0, "the data began another life: {:?}", report.tally);
+}
+
+/// A slot moves step by step, and others go to a primary that had none.
+#[tokio::test]
+async fn slots_go_to_other_primaries() {
+    let report = round_on(Redis::Cluster, &[Fault::SlotMoved, Fault::PrimaryAdded]).await;
+    assert!(report.tally.gaps > 0, "the data began another life: {:?}", report.tally);
+}

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Outcome, between, wait};
 use crate::node::Node;
-use crate::publishing::channel_name;
+use crate::store::{Aim, Store};
 use crate::world::{LOOK, World};
 
 /// What a Pub/Sub connection may leave unread in Redis while the fault lasts, and what it may by default.
@@ -65,12 +65,13 @@ pub(super) async fn deafen(world: &World, node: &Node) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn output_buffer(world: &World, node: &Node) -> Outcome {
+pub(super) async fn output_buffer(world: &World, node: &Node, rng: &mut fastrand::Rng) -> Result<Outcome, String> {
     let _alone = node.spoil.lock().await;
-    let (before, channels) = {
+    let (aim, before, channels) = {
         let store = world.store.lock().await;
-        store.primary().cli(&["CONFIG", "SET", "client-output-buffer-limit", LITTLE]).await;
-        (overcome(&store.primary().log()), busiest(world, store.primary()).await)
+        let aim = store.aim(rng, false)?;
+        store.primary(aim).cli(&["CONFIG", "SET", "client-output-buffer-limit", LITTLE]).await;
+        (aim, overcome(&store.primary(aim).log()), busiest(world, &store, aim).await)
     };
     world
         .note(node.complaint(&format!("reads nothing more from Redis, and events on channels {channels:?} are large")));
@@ -79,31 +80,33 @@ pub(super) async fn output_buffer(world: &World, node: &Node) -> Outcome {
     let deadline = Instant::now() + TRIES;
     let killed = loop {
         sleep(LOOK).await;
-        let killed = overcome(&world.store.lock().await.primary().log()) > before;
+        let killed = overcome(&world.store.lock().await.primary(aim).log()) > before;
         if killed || Instant::now() > deadline {
             break killed;
         }
     };
     channels.iter().for_each(|channel| world.ledger.pad(*channel, 0));
     node.link.pass();
-    world.store.lock().await.primary().cli(&["CONFIG", "SET", "client-output-buffer-limit", DEFAULT]).await;
-    if killed { Ok(()) } else { Err("no connection left too much unread".to_owned()) }
+    world.store.lock().await.primary(aim).cli(&["CONFIG", "SET", "client-output-buffer-limit", DEFAULT]).await;
+    Ok(if killed { Ok(()) } else { Err("no connection left too much unread".to_owned()) })
 }
 
 fn overcome(log: &str) -> usize {
     log.matches(OVERCOME).count()
 }
 
-/// The channels that most nodes listen to, most first.
-async fn busiest(world: &World, primary: &testkit::RedisServer) -> Vec<usize> {
-    let mut channels: Vec<usize> = (0..world.ledger.channels()).collect();
-    let names: Vec<String> = channels.iter().map(|channel| format!("sse:{}", channel_name(*channel))).collect();
-    let mut command = vec!["PUBSUB", "NUMSUB"];
-    command.extend(names.iter().map(String::as_str));
-    let answer = primary.cli(&command).await;
+/// The channels of the primary that most nodes listen to, most first.
+async fn busiest(world: &World, store: &Store, aim: Aim) -> Vec<usize> {
+    let channels = world.partitions.channels(&store.hit(aim));
+    // Those of a cluster are heard where their partition is.
+    let command = if world.partitions.count() > 1 { "SHARDNUMSUB" } else { "NUMSUB" };
+    let mut command = vec!["PUBSUB", command];
+    command.extend(channels.iter().map(|(_, name)| name.as_str()));
+    let answer = store.primary(aim).cli(&command).await;
     // A name and a number by turns.
-    let counts: Vec<u32> = answer.lines().skip(1).step_by(2).map(|count| count.parse().unwrap_or_default()).collect();
-    channels.sort_by_key(|channel| std::cmp::Reverse(counts.get(*channel).copied().unwrap_or_default()));
-    channels.truncate(LARGE_CHANNELS);
-    channels
+    let counts = answer.lines().skip(1).step_by(2).map(|count| count.parse::<u32>().unwrap_or_default());
+    let mut busy: Vec<(usize, u32)> = channels.iter().map(|(channel, _)| *channel).zip(counts).collect();
+    busy.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    busy.truncate(LARGE_CHANNELS);
+    busy.into_iter().map(|(channel, _)| channel).collect()
 }
