@@ -210,6 +210,22 @@ async fn a_stream_over_several_servers_goes_on_at_another_node() {
     }
 }
 
+/// A page may load its state first, and open its stream from what it was told then.
+#[tokio::test]
+async fn a_stream_begins_where_a_receipt_says() {
+    let cluster = RedisCluster::start().await;
+    let node = on(&cluster).start().await;
+    let backend = Backend::new(&cluster).await;
+    for name in ["c0", "c1", "c2"] {
+        let channel = Channel::parse(name).unwrap();
+        let publish = async |data: &str| backend.publisher.publish(&channel, Event::text(data)).await.unwrap();
+        let cursor = publish("before").await.cursor.unwrap();
+        publish("after").await;
+        let mut stream = node.stream(&format!("/events?channel={name}&last_event_id={cursor}")).await;
+        assert_eq!(stream.data().await.as_deref(), Some("after"), "{name} from {cursor}");
+    }
+}
+
 #[tokio::test]
 async fn a_partition_that_moves_is_followed_without_a_gap_while_others_go_on() {
     let cluster = RedisCluster::start().await;

@@ -42,6 +42,8 @@ pub struct HistoryPage {
     pub time_ms: u64,
     /// Of the epoch; every position here is one of it.
     pub tag: Tag,
+    /// The channel's partition, where there are several.
+    pub partition: Option<u16>,
     /// The channel's last event, if one is remembered.
     pub last: Option<LastEvent>,
     /// In order of position, each the one right after the one before it: where one is missing, the page ends.
@@ -63,6 +65,11 @@ pub trait Channels: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<HistoryPage, PublishError>>;
 
+    /// The channel's partition, where there are several.
+    fn partition(&self, _channel: &Channel) -> Option<u16> {
+        None
+    }
+
     /// Erases the channel's history; its last position stays, so that whoever comes back is told of a gap. Whether there
     /// was any. Once it may have been carried out it is not repeated: an error leaves open whether it was.
     fn erase<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<bool, PublishError>>;
@@ -72,7 +79,7 @@ impl HistoryPage {
     /// The position of one of its events, as clients know it.
     #[must_use]
     pub fn cursor(&self, position: Position) -> CursorPart {
-        CursorPart { partition: None, position, tag: self.tag }
+        CursorPart { partition: self.partition, position, tag: self.tag }
     }
 
     /// Cuts the entries, which may be any that follow on from where the reader is, to what a page may have.
@@ -92,9 +99,9 @@ impl HistoryPage {
     }
 }
 
-/// Where the reading begins: at the cursor, or at the beginning where there is none that means anything here.
-pub(crate) fn start(after: Option<&Cursor>) -> Position {
-    after.and_then(only_part).map_or(Position::ZERO, |part| part.position)
+/// Where the reading of a channel of `partition` begins: at the cursor, or at the beginning where there is none that means anything here.
+pub(crate) fn start(after: Option<&Cursor>, partition: Option<u16>) -> Position {
+    after.and_then(|after| part_of(after, partition)).map_or(Position::ZERO, |part| part.position)
 }
 
 /// What somebody missed who read up to `after` and is given `page`, which was read from [`start`] on. Where that is
@@ -104,7 +111,7 @@ pub(crate) fn gap(after: Option<&Cursor>, page: &HistoryPage) -> Option<Gap> {
         let is_trimmed = page.entries.first().is_some_and(|first| first.previous != Position::ZERO);
         return is_trimmed.then_some(Gap::Trimmed);
     };
-    let Some(part) = only_part(after) else { return Some(Gap::UnknownCursor) };
+    let Some(part) = part_of(after, page.partition) else { return Some(Gap::UnknownCursor) };
     if part.tag != page.tag {
         return Some(Gap::DataLost);
     }
@@ -116,12 +123,9 @@ pub(crate) fn gap(after: Option<&Cursor>, page: &HistoryPage) -> Option<Gap> {
     evidence.resume(part.position, first.map(|first| Tail { first, unbroken: true })).err()
 }
 
-/// Of a cursor of a single partition.
-fn only_part(cursor: &Cursor) -> Option<&CursorPart> {
-    match cursor.parts() {
-        [part] if part.partition.is_none() => Some(part),
-        _ => None,
-    }
+/// What a cursor says of a partition; where there is only one, it says so by giving no number.
+fn part_of(cursor: &Cursor, partition: Option<u16>) -> Option<&CursorPart> {
+    cursor.parts().iter().find(|part| part.partition == partition)
 }
 
 #[cfg(test)]

@@ -76,6 +76,12 @@ impl Keys {
         CRC16.checksum(channel.as_str().as_bytes()) % self.partitions
     }
 
+    /// The channel's partition as cursors name it: not where there is only one.
+    #[must_use]
+    pub fn cursor_partition(&self, channel: &Channel) -> Option<u16> {
+        (self.partitions > 1).then(|| self.partition(channel))
+    }
+
     /// Pub/Sub channel and history stream: `sse:user:42`, `sse:{7}:user:42`.
     #[must_use]
     pub fn channel(&self, channel: &Channel) -> String {

@@ -108,13 +108,13 @@ pub async fn a_barrier_comes_after_what_it_covers(fixture: &Fixture) {
     let a = channel("a");
     fixture.subscribe(&a, 1).await;
     let position = fixture.publish(&a, "x").await;
-    let covers = |heard: &Heard| matches!(heard, Heard::Barrier(_, barrier) if *barrier >= position);
+    let covers = |heard: &Heard| matches!(heard, Heard::Barrier(0, barrier) if *barrier >= position);
     let index =
         eventually("a barrier that covers the event", async || fixture.ears.all().iter().position(covers)).await;
     let before = &fixture.ears.all()[..index];
     assert!(before.iter().any(|heard| matches!(heard, Heard::Message(message) if message.channel == a)));
     let mut barriers = before.iter().filter_map(|heard| match heard {
-        Heard::Barrier(_, position) => Some(*position),
+        Heard::Barrier(0, position) => Some(*position),
         _ => None,
     });
     let mut last = Position::ZERO;

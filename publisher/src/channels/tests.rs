@@ -17,7 +17,15 @@ fn page(before: Position, numbers: &[u64]) -> HistoryPage {
     let mut previous = before;
     let entries: Vec<_> = numbers.iter().map(|n| entry(*n, std::mem::replace(&mut previous, at(*n)))).collect();
     let last = entries.last().map(|entry| LastEvent { position: entry.position, ended: false });
-    HistoryPage { clock: at(100), time_ms: NOW, tag: "abcde".parse().unwrap(), last, entries, more: false }
+    HistoryPage {
+        clock: at(100),
+        time_ms: NOW,
+        tag: "abcde".parse().unwrap(),
+        partition: None,
+        last,
+        entries,
+        more: false,
+    }
 }
 
 fn empty(last: Option<u64>) -> HistoryPage {
@@ -55,13 +63,13 @@ fn from_the_beginning() {
     assert_eq!(gap(None, &page(at(1), &[2])), Some(Gap::Trimmed));
     assert_eq!(gap(None, &empty(Some(4))), None);
     assert_eq!(gap(None, &empty(None)), None);
-    assert_eq!(start(None), Position::ZERO);
+    assert_eq!(start(None, None), Position::ZERO);
 }
 
 #[test]
 fn another_life_of_the_data() {
     let other: Cursor = format!("{}_edcba", at(3)).parse().unwrap();
-    assert_eq!(start(Some(&other)), at(3));
+    assert_eq!(start(Some(&other), None), at(3));
     for page in [page(at(3), &[4]), empty(Some(3)), empty(None)] {
         assert_eq!(gap(Some(&other), &page), Some(Gap::DataLost));
         assert_eq!(gap_after(101, &page), Some(Gap::DataLost), "nobody was ever there in this one");
@@ -73,7 +81,7 @@ fn another_life_of_the_data() {
 fn other_partitions() {
     for text in ["3.5-0_abcde", "3.5-0_abcde~7.5-0_abcde"] {
         let cursor: Cursor = text.parse().unwrap();
-        assert_eq!(start(Some(&cursor)), Position::ZERO, "{text}");
+        assert_eq!(start(Some(&cursor), None), Position::ZERO, "{text}");
         assert_eq!(gap(Some(&cursor), &page(Position::ZERO, &[1])), Some(Gap::UnknownCursor), "{text}");
     }
 }
@@ -149,4 +157,17 @@ fn names() {
     let name = |gap| serde_json::to_string(&gap).unwrap();
     let gaps = [Gap::Trimmed, Gap::Expired, Gap::DataLost, Gap::UnknownCursor];
     assert_eq!(gaps.map(name), [r#""trimmed""#, r#""expired""#, r#""data_lost""#, r#""unknown_cursor""#]);
+}
+
+#[test]
+fn of_several_partitions_the_channels_own_counts() {
+    let page = HistoryPage { partition: Some(7), ..page(at(1), &[2, 3]) };
+    let of = |text: String| -> Cursor { text.parse().unwrap() };
+    let both = of(format!("3.{}_vwxyz~7.{}_abcde", at(9), at(1)));
+    assert_eq!((start(Some(&both), Some(7)), gap(Some(&both), &page)), (at(1), None));
+    for other in [of(format!("{}_abcde", at(1))), of(format!("3.{}_abcde", at(1)))] {
+        let read = (start(Some(&other), Some(7)), gap(Some(&other), &page));
+        assert_eq!(read, (Position::ZERO, Some(Gap::UnknownCursor)), "{other}");
+    }
+    assert_eq!(page.cursor(at(3)).to_string(), format!("7.{}_abcde", at(3)));
 }

@@ -125,7 +125,8 @@ impl State {
         let held = self.entries.get(channel).cloned().unwrap_or_default();
         let last = held.last().map(|last| LastEvent { position: last.position, ended: false });
         let entries = held.into_iter().filter(|entry| entry.position > after).collect();
-        let mut page = HistoryPage { clock: Position::MAX, time_ms: 0, tag: tag(), last, entries, more: false };
+        let mut page =
+            HistoryPage { clock: Position::MAX, time_ms: 0, tag: tag(), partition: None, last, entries, more: false };
         page.cut(limit);
         Ok(page)
     }

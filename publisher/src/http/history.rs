@@ -99,7 +99,8 @@ pub(super) async fn read(
     let (after, limit) = parameters(&uri)?;
     let mut room = reader.room.clone().take_owned(&Key::of(&extensions), READ_BYTES).await;
 
-    let mut page = reader.channels.history(&channel, channels::start(after.as_ref()), limit).await?;
+    let start = channels::start(after.as_ref(), reader.channels.partition(&channel));
+    let mut page = reader.channels.history(&channel, start, limit).await?;
     let gap = channels::gap(after.as_ref(), &page);
     if gap == Some(Gap::DataLost) {
         page = reader.channels.history(&channel, Position::ZERO, limit).await?;

@@ -36,6 +36,10 @@ impl Channels for Publisher {
         read(&self.inner, channel, after, limit).boxed()
     }
 
+    fn partition(&self, channel: &Channel) -> Option<u16> {
+        self.inner.keys.cursor_partition(channel)
+    }
+
     fn erase<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<bool, PublishError>> {
         erase(&self.inner, channel).boxed()
     }
@@ -127,6 +131,7 @@ async fn read_page(
         clock: clock.position,
         time_ms: clock.time_ms,
         tag: Tag::of(&clock.epoch, keys.partitions()),
+        partition: keys.cursor_partition(channel),
         last: last.as_deref().and_then(parse_last).map(|(position, ended)| LastEvent { position, ended }),
         // What somebody else put into the stream by hand is no event of ours.
         entries: entries.into_iter().filter_map(entry).collect(),

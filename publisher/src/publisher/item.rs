@@ -48,8 +48,8 @@ impl OwnKeys {
 pub(super) struct Item {
     /// The channel's name in Redis.
     key: String,
-    /// That name says its partition, and messages go by sharded Pub/Sub.
-    is_sharded: bool,
+    /// Where there are several: that name says it, and messages go by sharded Pub/Sub.
+    partition: Option<u16>,
     publication: Publication,
     /// An idempotency key of the publisher's own, and its seconds.
     own_key: Option<(String, u64)>,
@@ -64,8 +64,8 @@ impl Item {
         let outcome = refusal(channel, &publication).map(Err);
         let needs_key = !publication.ephemeral && publication.once.is_none();
         let own_key = needs_key.then(|| (own_keys.next(), own_keys.ttl_s));
-        let (key, is_sharded) = (keys.channel(channel), keys.partitions() > 1);
-        Self { key, is_sharded, publication, own_key, is_published: false, outcome }
+        let (key, partition) = (keys.channel(channel), keys.cursor_partition(channel));
+        Self { key, partition, publication, own_key, is_published: false, outcome }
     }
 
     /// Where it is published, its outcome is open again, and another try will find it published. Returns whether it is.
@@ -94,7 +94,7 @@ impl Item {
     pub(super) fn command(&self, functions: &Functions, waits: bool) -> Cmd {
         let payload = &self.publication.payload;
         if self.publication.ephemeral {
-            let mut publish = redis::cmd(if self.is_sharded { "SPUBLISH" } else { "PUBLISH" });
+            let mut publish = redis::cmd(if self.partition.is_some() { "SPUBLISH" } else { "PUBLISH" });
             publish.arg(&self.key).arg(&payload[..]);
             return publish;
         }
@@ -119,7 +119,7 @@ impl Item {
         }
         let reply: PublishReply = from_redis_value(answer)?;
         let tag = Tag::of(&reply.epoch, partitions);
-        let cursor = CursorPart { partition: None, position: reply.position, tag };
+        let cursor = CursorPart { partition: self.partition, position: reply.position, tag };
         let ours = reply.duplicate && (self.own_key.is_some() || self.is_published);
         let receipt = Receipt {
             position: Some(reply.position),

@@ -15,6 +15,8 @@ use crate::keys::Keys;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a slot may take that moves from one server of a Cluster to another.
+const MOVE: Duration = Duration::from_secs(10);
 /// Oldest server, `<major>.<minor>`.
 const OLDEST: (u32, u32) = (6, 2);
 /// Oldest with sharded Pub/Sub.
@@ -80,13 +82,21 @@ pub async fn start(client: &Client, keys: &Keys) -> Result<Started, StartError> 
 /// Waits for a server that is not there, until `redis.wait` is over.
 pub(super) struct Patience<'c> {
     client: &'c Client,
+    began: Instant,
     give_up: Instant,
     told: bool,
 }
 
 impl<'c> Patience<'c> {
     pub(super) fn new(client: &'c Client) -> Self {
-        Self { client, give_up: Instant::now() + client.settings().wait, told: false }
+        let began = Instant::now();
+        Self { client, began, give_up: began + client.settings().wait, told: false }
+    }
+
+    /// Whether a Cluster is about to move a slot, or to fail over: that is over soon, however short the patience is.
+    fn is_moving(&self, reason: &str) -> bool {
+        let code = reason.split(' ').next().unwrap_or_default();
+        self.client.is_cluster() && ["ASK", "TRYAGAIN", "MOVED", "CLUSTERDOWN"].contains(&code)
     }
 
     /// Ends when it is time to try again.
@@ -95,7 +105,8 @@ impl<'c> Patience<'c> {
     /// The one that it is given, where the time is over or waiting cannot change it.
     pub(super) async fn wait(&mut self, error: StartError) -> Result<(), StartError> {
         let StartError::Unreachable { address, reason } = &error else { return Err(error) };
-        if Instant::now() >= self.give_up {
+        let give_up = if self.is_moving(reason) { self.give_up.max(self.began + MOVE) } else { self.give_up };
+        if Instant::now() >= give_up {
             return Err(error);
         }
         if !std::mem::replace(&mut self.told, true) {

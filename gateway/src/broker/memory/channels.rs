@@ -45,6 +45,7 @@ impl MemoryBroker {
             clock: snapshot.clock,
             time_ms: now,
             tag: self.tag,
+            partition: None,
             last: snapshot.last.map(|last| LastEvent { position: last.position, ended: last.ended }),
             entries: entries.into_iter().map(entry).collect(),
             more: false,

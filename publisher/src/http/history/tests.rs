@@ -31,7 +31,15 @@ impl Channels for Fake {
         let position = Position { ms: 1, seq: 0 };
         let entry = HistoryEntry { position, previous: Position::ZERO, payload: self.payload.clone() };
         let tag = "abcde".parse().unwrap();
-        let page = HistoryPage { clock: position, time_ms: 1, tag, last: None, entries: vec![entry], more: false };
+        let page = HistoryPage {
+            clock: position,
+            time_ms: 1,
+            tag,
+            partition: None,
+            last: None,
+            entries: vec![entry],
+            more: false,
+        };
         std::future::ready(Ok(page)).boxed()
     }
 
