@@ -115,6 +115,11 @@ million: ## Open N=1000000 event streams on this machine, or as many as its memo
 	$(build-bench)
 	target/release/sse-bench million --connections $(N)
 
+.PHONY: spread
+spread: ## Deliveries with one, two and three primaries of a Redis Cluster, each kept to a share of a core (as root)
+	cargo build --release --locked -p gateway
+	@scripts/spread
+
 .PHONY: deny
 deny: ## Check dependencies: advisories, licences, bans, sources; installs cargo-deny below target
 	@scripts/deny

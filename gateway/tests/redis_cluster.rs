@@ -131,6 +131,13 @@ impl Reader {
         }
     }
 
+    /// The same, whatever number is the first.
+    async fn from_here_to(&mut self, channel: &str, last: u32) {
+        self.gaps.push(channel.to_owned());
+        self.read_to(channel, last).await;
+        self.gaps.clear();
+    }
+
     fn take(&mut self, event: &str, data: &str, id: &str) {
         let data: Value = serde_json::from_str(data).unwrap();
         if !id.is_empty() {
@@ -293,6 +300,12 @@ async fn a_server_that_is_killed_costs_its_own_partitions_a_gap_and_no_other_any
     for reader in &mut readers {
         reader.read_to(&lives, 22).await;
     }
+    // One that starts meanwhile serves what there is.
+    let late = on(&cluster).start().await;
+    let mut of_late = Reader::open(&late, std::slice::from_ref(&lives)).await;
+    backend.publish(&lives).await;
+    let last = backend.publish(&lives).await;
+    of_late.from_here_to(&lives, last).await;
     cluster.fails_over(0).await;
     for node in &nodes {
         is_up(node).await;
@@ -346,7 +359,7 @@ async fn another_number_of_partitions_is_refused() {
     let other = on(&cluster).env("SSE_GATEWAY__REDIS__PARTITIONS", "17");
     let exit = other.fail().await;
     assert_eq!(exit.status.code(), Some(1), "{exit:?}");
-    let reason = "redis.partitions is 17, and 16 of those who came before with this prefix (sse.{0}.partitions)";
+    let reason = "redis.partitions is 17, and 16 of those who came before with this prefix: ";
     assert!(exit.errors.contains(reason), "{exit:?}");
     drop(node);
 }
@@ -376,6 +389,44 @@ async fn by_tls() {
     for channel in &all {
         reader.read_to(channel, 5).await;
     }
+}
+
+/// As the users of `config/redis-acl-cluster.conf`, who may not load the functions.
+#[tokio::test]
+async fn with_no_more_rights_than_needed() {
+    let cluster = RedisCluster::start().await;
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/redis-acl-cluster.conf");
+    let config = std::fs::read_to_string(config).unwrap();
+    for server in &cluster.servers {
+        // Who asks here stays the default user.
+        for line in config.lines().filter(|line| !line.starts_with("user default")) {
+            let words: Vec<_> = ["ACL", "SETUSER"].into_iter().chain(acl_words(line)).collect();
+            assert_eq!(server.cli(&words).await, "OK", "{line}");
+        }
+        assert_eq!(server.cli(&["FUNCTION", "LOAD", shared::redis::functions::TEXT]).await, "sse");
+    }
+    let as_user = |user: &str| cluster.url_as(&format!("{user}@"));
+    let builder = Gateway::builder().args(&["--redis-url", &as_user("sse-gateway:GATEWAY-PASSWORD")]);
+    let node = builder.env("SSE_GATEWAY__REDIS__PARTITIONS", &PARTITIONS.to_string()).start().await;
+    let url = as_user("sse-publisher:PUBLISHER-PASSWORD");
+    let settings = Settings { partitions: PARTITIONS, ..Settings::new(&url) };
+    let mut backend = Backend { publisher: Publisher::connect(&settings).await.unwrap(), next: BTreeMap::new() };
+    let all = channels_on(&cluster, [0, 1, 2]).await;
+    let mut reader = Reader::open(&node, &all).await;
+    backend.publish_on(&all, 2).await;
+    for channel in &all {
+        reader.read_to(channel, 1).await;
+    }
+    for server in &cluster.servers {
+        assert_eq!(server.cli(&["ACL", "LOG"]).await, "");
+    }
+}
+
+/// What stands behind `user`; a selector in parentheses is one word.
+fn acl_words(line: &str) -> Vec<&str> {
+    let (plain, selector) =
+        line.split_once(" (").map_or((line, None), |(plain, _)| (plain, Some(&line[plain.len() + 1..])));
+    plain.split(' ').skip(1).chain(selector).collect()
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub const DEFAULT_PREFIX: &str = "sse";
 pub const MAX_PREFIX_BYTES: usize = 32;
 /// Hash slots of a Redis Cluster.
 pub const SLOTS: u16 = 16_384;
-/// Most partitions: more would share slots.
+/// Most partitions. Beyond some thousand several of them share a slot.
 pub const MAX_PARTITIONS: u16 = SLOTS;
 
 /// What a user's own channel begins with.

@@ -32,7 +32,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use shared::channel::Channel;
 use shared::keys::Keys;
-use shared::redis::start::{StartError, check_push, classify, start};
+use shared::redis::start::{StartError, check_push, start};
 use shared::redis::{Client, ClientError, Settings, describe};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -104,8 +104,7 @@ impl RedisBroker {
     pub async fn connect(settings: &Settings, node: &str, metrics: BrokerMetrics) -> Result<Self, ConnectError> {
         let (client, keys) = (Client::new(settings)?, settings.keys()?);
         let started = start(&client, &keys).await?;
-        let server = client.server().await.map_err(|error| classify(&client, &error))?;
-        check_push(&client, &server).await?;
+        check_push(&client, &started.server).await?;
         let node = format!("{node:.MAX_NODE_NAME$}.{:08x}", fastrand::u32(..));
         let partitions = keys.partitions();
         tracing::info!(address = client.address(), version = %started.version, node, "connected to Redis");

@@ -109,7 +109,8 @@ impl State {
         let (entries, last) = self.held.get(channel).map(|held| (held.entries.clone(), held.last)).unwrap_or_default();
         let entries = entries.into_iter().filter(|entry| entry.position > after).collect();
         let clock = Position { ms: self.last, seq: 0 };
-        let mut page = HistoryPage { clock, time_ms: self.last, tag: tag(), partition: None, last, entries, more: false };
+        let mut page =
+            HistoryPage { clock, time_ms: self.last, tag: tag(), partition: None, last, entries, more: false };
         page.cut(limit);
         Ok(page)
     }

@@ -60,6 +60,8 @@ struct Known {
     claims: HashMap<u16, Claim>,
     /// By partition.
     servers: HashMap<u16, (Place, Server)>,
+    /// When those were asked whose answers count: what was asked before that is older news.
+    asked: Option<Instant>,
 }
 
 /// One to ask.
@@ -92,17 +94,17 @@ impl Cluster {
         self.known(partition).ok_or_else(|| nowhere(partition))
     }
 
-    /// Each primary that has some, with the first that it has.
+    /// Each primary that has some, with the first that it has. What is nowhere at the moment may be somewhere later.
     pub(super) async fn servers(self: &Arc<Self>) -> Result<Vec<(u16, Server)>, RedisError> {
         self.look().await?;
         let mut servers: Vec<(u16, Server)> = Vec::new();
         for partition in 0..self.settings.partitions {
-            let server = self.known(partition).ok_or_else(|| nowhere(partition))?;
+            let Some(server) = self.known(partition) else { continue };
             if servers.iter().all(|(_, other)| other.address() != server.address()) {
                 servers.push((partition, server));
             }
         }
-        Ok(servers)
+        if servers.is_empty() { Err(nowhere(0)) } else { Ok(servers) }
     }
 
     /// The primary that had `partition` the last time that somebody asked.
@@ -134,7 +136,8 @@ impl Cluster {
     }
 
     async fn ask(&self) -> Result<(), RedisError> {
-        let deadline = Instant::now() + self.settings.connect_timeout;
+        let began = Instant::now();
+        let deadline = began + self.settings.connect_timeout;
         let nodes = self.next_to_ask()?;
         let all = nodes.len();
         let ask = |node: Arc<Node>| {
@@ -158,7 +161,7 @@ impl Cluster {
         if views.is_empty() {
             return Err(failure(failures, all));
         }
-        self.settle(&views, views.len() * 2 > all)
+        self.settle(&views, views.len() * 2 > all, began)
     }
 
     /// Some of those that are known, others each time, and first those that answered.
@@ -188,9 +191,13 @@ impl Cluster {
     }
 
     /// Takes note of what they say. Where a partition is on another server than before, that one is left.
-    fn settle(&self, views: &[View], agree: bool) -> Result<(), RedisError> {
+    fn settle(&self, views: &[View], agree: bool, asked: Instant) -> Result<(), RedisError> {
         let mut known = self.lock();
         let known = &mut *known;
+        if known.asked.is_some_and(|latest| latest > asked) {
+            return Ok(());
+        }
+        known.asked = Some(asked);
         let slots = (0..self.settings.partitions).map(Keys::slot);
         known.claims = settle(slots, views, &known.claims, agree);
         let mut moved = 0;

@@ -75,6 +75,8 @@ local MAX_CLOCK_AGE_MS = 60000
 local TRUST_MARGIN_MS = 60000
 -- A clock that was written so long after a server of a Cluster had started, by all its servers' time, was not written before that.
 local ARRIVAL_MARGIN_MS, MAX_AHEAD_MS = 10000, 2000
+-- In the place of a server's name: the data may lack something, and the next sse_clock begins another life of them.
+local NOBODY = "0"
 local MAX_PREFIX, MAX_PARTITION, MAX_CHANNEL, MAX_ONCE, MAX_NODE = 32, 16383, 256, 128, 64
 local MAX_EPOCH = 40
 -- An hour, in ms.
@@ -240,7 +242,8 @@ end
 -- Whether a clock of another server came here with its slot, which moves everything and loses nothing: neither is it of the server
 -- whose place this one took (`before`), nor can it have been here when this one started.
 local function has_moved_here(ms, stored_replid, before, now)
-  if stored_replid == before or not redis.call("INFO", "cluster"):find("cluster_enabled:1", 1, true) then return false end
+  if stored_replid == before or stored_replid == NOBODY then return false end
+  if not redis.call("INFO", "cluster"):find("cluster_enabled:1", 1, true) then return false end
   local uptime = tonumber(redis.call("INFO", "server"):match("uptime_in_seconds:([0-9]+)"))
   return uptime and ms > now - uptime * 1000 + ARRIVAL_MARGIN_MS and ms <= now + MAX_AHEAD_MS
 end
@@ -514,8 +517,14 @@ local function sse_publish(keys, args)
 
   local now, time = read_time()
   local ms, seq, epoch, replid = now, 0
+  local is_known = clock.text and clock.text == stored[1]
   if read_clock(clock, stored[1]) then
     ms, seq, epoch, replid = clock.ms, clock.seq, clock.epoch, clock.replid
+    if not is_known and channel.publish == "SPUBLISH" then
+      -- Whether the clock came here or was here is to be seen from what it says before it is written.
+      local here, before = read_replid()
+      if replid ~= here then replid = has_moved_here(ms, replid, before, now) and here or NOBODY end
+    end
   else
     replid = read_replid()
     epoch = name_epoch(replid, time)

@@ -60,6 +60,8 @@ pub struct Started {
     pub functions: Functions,
     /// As it says itself, such as `7.0.15`.
     pub version: String,
+    /// Itself; of a Cluster, one of those that are there.
+    pub server: Server,
 }
 
 /// Connects for the first time, looks at the server, and loads the functions.
@@ -118,25 +120,40 @@ impl<'c> Patience<'c> {
     }
 }
 
+/// Of a Cluster, servers that are away when a process begins may come later, as they may when it runs: one that is there is enough.
 async fn try_once(client: &Client, keys: &Keys) -> Result<Started, StartError> {
-    let failed = |error: RedisError| classify(client, &error);
-    let mut started = None;
-    for (partition, server) in client.servers().await.map_err(failed)? {
-        let mut connection = server.connect().await.map_err(failed)?;
-        let version = check(client, &mut connection).await?;
-        // By itself first: the client library loses its count where a transaction is refused at its beginning.
-        for command in ["MULTI", "EXEC"] {
-            redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
+    let servers = client.servers().await.map_err(|error| classify(client, &error))?;
+    let (mut started, mut away) = (None, None);
+    for (partition, server) in servers {
+        match try_server(client, &server, keys, partition).await {
+            Ok(functions) => started = started.or(Some(functions)),
+            Err(error @ StartError::Unreachable { .. }) => {
+                if client.is_cluster() {
+                    tracing::warn!(server = server.address(), %error, "a server of the Redis Cluster is away");
+                }
+                away = Some(error);
+            }
+            Err(error) => return Err(error),
         }
-        let functions = Functions::load_for(&mut connection, keys, partition).await.map_err(failed)?;
-        if partition == 0 {
-            agree(client, keys, &mut connection).await?;
-        }
-        let functions = functions.trusting(client.settings().trust_failover);
-        started.get_or_insert(Started { functions, version });
     }
-    // There is no Cluster without a server.
-    started.ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotConnected).into()))
+    let nobody = || classify(client, &io::Error::from(io::ErrorKind::NotConnected).into());
+    started.ok_or_else(|| away.unwrap_or_else(nobody))
+}
+
+async fn try_server(client: &Client, server: &Server, keys: &Keys, partition: u16) -> Result<Started, StartError> {
+    let failed = |error: RedisError| classify(client, &error);
+    let mut connection = server.connect().await.map_err(failed)?;
+    let version = check(client, &mut connection).await?;
+    // By itself first: the client library loses its count where a transaction is refused at its beginning.
+    for command in ["MULTI", "EXEC"] {
+        redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
+    }
+    let functions = Functions::load_for(&mut connection, keys, partition).await.map_err(failed)?;
+    if partition == 0 {
+        agree(client, keys, &mut connection).await?;
+    }
+    let functions = functions.trusting(client.settings().trust_failover);
+    Ok(Started { functions, version, server: server.clone() })
 }
 
 /// That all who share the Redis and the prefix have the same number of partitions: with another one, nobody would hear anybody. Several
@@ -157,8 +174,8 @@ async fn agree(client: &Client, keys: &Keys, connection: &mut MultiplexedConnect
         Some(theirs) => Err(StartError::Unsuitable {
             address: client.address().to_owned(),
             reason: format!(
-                "redis.partitions is {ours}, and {theirs} of those who came before with this prefix ({}): all gateways and \
-                 publishers have to have the same",
+                "redis.partitions is {ours}, and {theirs} of those who came before with this prefix: all gateways and publishers \
+                 have to have the same; where they are to have another number from now on, delete {} first",
                 keys.agreed()
             ),
         }),

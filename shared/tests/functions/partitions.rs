@@ -108,3 +108,22 @@ async fn all_of_a_partition_is_in_one_slot_of_a_cluster() {
     )
     .await;
 }
+
+/// Once something is written behind it, nobody could tell any more whether a clock was here when its server started.
+#[tokio::test]
+async fn a_publish_behind_a_clock_of_another_server_leaves_the_epoch_to_end() {
+    everywhere(async |place| {
+        let now: Vec<u64> = place.ask(&["TIME"]).await;
+        let position = format!("{}-0", now[0] * 1_000);
+        let stored = format!("{position} abcd another");
+        place.ask::<Value>(&["SET", "sse.{7}.clock", &stored]).await;
+        place.publish("sse:{7}:a", &["x"]).await;
+        let after: String = place.stored("sse.{7}.clock").await.unwrap();
+        assert!(after.ends_with(" abcd 0"), "{after}");
+        place.publish("sse:{7}:a", &["x"]).await;
+        assert!(place.stored("sse.{7}.clock").await.unwrap().ends_with(" abcd 0"));
+        let (_, epoch, _) = place.clock("sse.{7}.clock").await;
+        assert_ne!(epoch, "abcd");
+    })
+    .await;
+}

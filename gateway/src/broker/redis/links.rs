@@ -13,7 +13,7 @@ use ::redis::aio::{MultiplexedConnection, SendError};
 use ::redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use shared::keys::Keys;
 use shared::redis::Server;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::super::Partition;
 use super::ended::Ended;
@@ -21,6 +21,8 @@ use super::hearing::Hearing;
 
 /// Answers on the Pub/Sub connection stand behind the messages that came before them.
 pub(super) const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
+/// How long whoever leaves waits for a server that may be silent: the partition begins anew only then.
+const LEAVE_DEADLINE: Duration = Duration::from_millis(500);
 /// Names of one command at most that a partition which goes leaves behind.
 const BATCH: usize = 500;
 
@@ -161,9 +163,12 @@ impl Link {
             return;
         }
         for names in names.chunks(BATCH) {
-            // A server that has the partition no more has unsubscribed us by itself.
-            if self.unsubscribe(names).await.is_err() {
-                return;
+            match timeout(LEAVE_DEADLINE, self.unsubscribe(names)).await {
+                Ok(Ok(())) => {}
+                // A server that has the partition no more has unsubscribed us by itself.
+                Ok(Err(_)) => return,
+                // One that does not answer is of no use to the others either.
+                Err(_) => return self.break_off(),
             }
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ::redis::{Cmd, RedisError};
 use shared::channel::Channel;
-use shared::position::{Epoch, Position};
+use shared::position::Position;
 use shared::redis::client::is_not_permitted;
 use shared::redis::functions::is_missing;
 use shared::redis::{ClockReply, Server, describe};
@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 mod ends;
 
+pub(super) use self::ends::Before;
 use self::ends::{Rest, first_clock};
 use super::backoff::Backoff;
 use super::barrier::Barrier;
@@ -64,11 +65,11 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Finds a link to the partition's server, looks at the clock by both connections, and listens to what this node says to itself.
-    /// `known`: the epoch of the session before this one.
+    /// `before`: the session before this one.
     pub(super) async fn open(
         broker: &'a RedisBroker,
         partition: Partition,
-        known: Option<&Epoch>,
+        before: Option<&Before>,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Ended> {
         let server = broker.client.server_of(partition).await?;
@@ -78,7 +79,7 @@ impl<'a> Session<'a> {
         let hearing = Arc::new(Hearing::new(sink, partition, broker.keys.node(partition, &broker.node)));
         link.begin(partition, &hearing);
         let rest = Rest { partition, link: link.clone(), hearing: hearing.clone() };
-        match Self::begin(broker, partition, &server, known, link, hearing).await {
+        match Self::begin(broker, partition, &server, before, link, hearing).await {
             Err(ended) => {
                 rest.clear(broker, &ended).await;
                 Err(ended)
@@ -91,12 +92,12 @@ impl<'a> Session<'a> {
         broker: &'a RedisBroker,
         partition: Partition,
         server: &Server,
-        known: Option<&Epoch>,
+        before: Option<&Before>,
         link: Arc<Link>,
         hearing: Arc<Hearing>,
     ) -> Result<Self, Ended> {
         // On the connection that will hear: it is this server whose epoch counts.
-        let (loaded, clock) = first_clock(broker, partition, server, known, &mut link.pubsub.clone()).await?;
+        let (loaded, clock) = first_clock(broker, partition, server, before, &mut link.pubsub.clone()).await?;
         let time = loaded.functions.clock(&broker.keys.clock(partition), None);
         let connection = link.commands.clone();
         let other: ClockReply = time.query_async(&mut connection.clone()).await?;
@@ -119,9 +120,9 @@ impl<'a> Session<'a> {
         Current { reader: self.reader.clone(), hearing: self.hearing.clone() }
     }
 
-    /// Of the data.
-    pub(super) fn epoch(&self) -> &Epoch {
-        &self.reader.epoch
+    /// Of what the next one has to know.
+    pub(super) fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// For when it has ended.

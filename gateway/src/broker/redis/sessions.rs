@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use shared::position::Epoch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::RedisBroker;
 use super::backoff::Backoff;
 use super::ended::Ended;
-use super::session::Session;
+use super::session::{Before, Session};
 use super::telling::Say;
 use super::wanted::Wanted;
 use crate::broker::{Interest, InterestQueue, Lost, Partition, Sink};
@@ -63,42 +62,38 @@ impl RedisBroker {
     ) {
         let mut wanted = Wanted::default();
         let mut backoff = Backoff::default();
-        let mut known: Option<Epoch> = None;
+        let mut before: Option<Before> = None;
         loop {
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
-                opened = Session::open(self, partition, known.as_ref(), sink.clone()) => opened,
+                opened = Session::open(self, partition, before.as_ref(), sink.clone()) => opened,
             };
-            let ended = match opened {
+            let (ended, rest) = match opened {
                 Ok(session) => {
                     self.told_unreadable.store(false, Ordering::Relaxed);
                     self.set_current(partition, Some(session.current()));
-                    known = Some(session.epoch().clone());
-                    let rest = session.rest();
+                    let (reader, rest) = (session.reader(), session.rest());
                     let ended = tokio::select! {
                         () = stop.cancelled() => Ended::Stopped,
                         ended = session.run(&mut wanted, &mut interest, &mut backoff) => ended,
                     };
                     self.set_current(partition, None);
-                    self.metrics.up.set(0.0);
-                    if ended != Ended::Stopped {
-                        // The others are told at once; what is left may wait for a server.
-                        sink.lost(partition, lost(&ended));
-                        rest.clear(self, &ended).await;
-                    }
-                    ended
+                    before = Some(Before::new(&reader, &ended));
+                    (ended, Some(rest))
                 }
-                Err(ended) => {
-                    sink.lost(partition, lost(&ended));
-                    ended
-                }
+                Err(ended) => (ended, None),
             };
+            self.metrics.up.set(0.0);
             if ended == Ended::Stopped {
                 return;
             }
+            sink.lost(partition, if ended == Ended::Deaf { Lost::Deaf } else { Lost::Away });
             // Only now: whoever sees it counted finds that the hub knows of it.
             self.metrics.session_ended(ended.reason());
             self.is_away(partition, &ended, wanted.len());
+            if let Some(rest) = rest {
+                rest.clear(self, &ended).await;
+            }
             if !self.wait(partition, backoff.next(), &mut wanted, &mut interest, &stop).await {
                 return;
             }
@@ -167,8 +162,4 @@ impl RedisBroker {
             }
         }
     }
-}
-
-fn lost(ended: &Ended) -> Lost {
-    if *ended == Ended::Deaf { Lost::Deaf } else { Lost::Away }
 }

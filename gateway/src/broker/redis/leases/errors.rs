@@ -9,10 +9,10 @@ use shared::redis::functions::is_missing;
 /// a replica now, hold for whatever is asked on this connection.
 pub(super) fn is_about_one_key(error: &RedisError) -> bool {
     // Of the server, told by a script: before Redis 7 that has no code of its own, `ERR Error running script (...): -READONLY ...`.
-    // The last one is of a server of a Cluster that is giving the key away.
-    const OF_SERVER: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF", "non local key"];
+    const OF_SERVER: [&str; 4] = ["READONLY", "MASTERDOWN", "LOADING", "MISCONF"];
     match error.code() {
-        Some("WRONGTYPE") => true,
+        // The others are of a partition of a Cluster that is on its way to another server; one that has arrived there is left.
+        Some("WRONGTYPE" | "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN") => true,
         Some("ERR") => {
             let detail = error.detail().unwrap_or_default();
             !is_missing(error) && !OF_SERVER.iter().any(|code| detail.contains(code))
@@ -47,6 +47,11 @@ mod tests {
             (server(ServerErrorKind::ResponseError, "sse_lease: user has 300 bytes, the limit is 251"), true),
             (server(ServerErrorKind::ResponseError, "Error running script (call to f_1): WRONGTYPE Operation"), true),
             (server(ServerErrorKind::ResponseError, "Error running script (call to f_1): -READONLY You can't"), false),
+            (
+                server(ServerErrorKind::ResponseError, "Script attempted to access a non local key in a cluster node"),
+                true,
+            ),
+            (server(ServerErrorKind::Ask, "1716 127.0.0.1:7001"), true),
             (server(ServerErrorKind::ReadOnly, "You can't write against a read only replica."), false),
             (server(ServerErrorKind::NoPerm, "no permission"), false),
             (server(ServerErrorKind::BusyLoading, "loading"), false),

@@ -13,6 +13,7 @@ use super::super::ended::Ended;
 use super::super::hearing::Hearing;
 use super::super::library::Loaded;
 use super::super::links::Link;
+use super::super::reader::Reader;
 use crate::broker::Partition;
 
 /// What is left of a session.
@@ -33,17 +34,42 @@ impl Rest {
     }
 }
 
-/// The clock, with the functions loaded again where they are gone. `known`: the epoch of the session before this one.
+/// What a session knows of the one before it.
+pub(in super::super) struct Before {
+    /// Of the data.
+    epoch: Epoch,
+    /// Of the server.
+    address: String,
+    /// It ended with its connections: nobody knows what became of the server.
+    is_lost: bool,
+}
+
+impl Before {
+    pub(in super::super) fn new(reader: &Reader, ended: &Ended) -> Self {
+        let (epoch, address) = (reader.epoch.clone(), reader.server.address().to_owned());
+        Self { epoch, address, is_lost: ended.breaks_link() }
+    }
+
+    /// The epoch that is to be doubted on `server`: where the partition came there from a server that was lost, and that server's
+    /// own loss may not show.
+    fn doubts(&self, server: &Server) -> Option<&Epoch> {
+        let lost = server.is_doubted() || self.is_lost && self.address != server.address();
+        // Whoever trusts failovers has no doubts.
+        (lost && !server.trusts_failover()).then_some(&self.epoch)
+    }
+}
+
+/// The clock, with the functions loaded again where they are gone.
 pub(super) async fn first_clock(
     broker: &RedisBroker,
     partition: Partition,
     server: &Server,
-    known: Option<&Epoch>,
+    before: Option<&Before>,
     connection: &mut MultiplexedConnection,
 ) -> Result<(Loaded, ClockReply), RedisError> {
     let key = broker.keys.clock(partition);
-    // Whoever trusts failovers has no doubts, and whoever knows nothing has lost nothing.
-    let doubted = known.filter(|_| server.is_doubted() && !server.trusts_failover());
+    // Whoever knows nothing has lost nothing.
+    let doubted = before.filter(|_| broker.client.is_cluster()).and_then(|before| before.doubts(server));
     let clock = |functions: &Functions| match doubted {
         Some(epoch) => functions.clock_doubting(&key, epoch),
         None => functions.clock(&key, None),
