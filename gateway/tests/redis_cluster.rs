@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// The same, whatever number is the first.
-    async fn from_here_to(&mut self, channel: &str, last: u32) {
+    async fn go_on_to(&mut self, channel: &str, last: u32) {
         self.gaps.push(channel.to_owned());
         self.read_to(channel, last).await;
         self.gaps.clear();
@@ -305,7 +305,7 @@ async fn a_server_that_is_killed_costs_its_own_partitions_a_gap_and_no_other_any
     let mut of_late = Reader::open(&late, std::slice::from_ref(&lives)).await;
     backend.publish(&lives).await;
     let last = backend.publish(&lives).await;
-    of_late.from_here_to(&lives, last).await;
+    of_late.go_on_to(&lives, last).await;
     cluster.fails_over(0).await;
     for node in &nodes {
         is_up(node).await;

@@ -115,7 +115,11 @@ async fn a_replica_is_not_gone_to() {
     let server = client.server().await.unwrap();
     assert!(server.address().ends_with(&format!(":{}", replica.port())), "{}", server.address());
     let error = server.connect().await.unwrap_err();
-    assert!(error.is_io_error() && describe(&error).contains("is named as the primary, is none"), "{error}: {}", describe(&error));
+    assert!(
+        error.is_io_error() && describe(&error).contains("is named as the primary, is none"),
+        "{error}: {}",
+        describe(&error)
+    );
 }
 
 /// The later failover counts, whoever answers first. The other Sentinel watches a server of its own, so nobody tells it better.

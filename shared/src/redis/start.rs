@@ -149,21 +149,19 @@ async fn try_server(client: &Client, server: &Server, keys: &Keys, partition: u1
         redis::cmd(command).exec_async(&mut connection).await.map_err(failed)?;
     }
     let functions = Functions::load_for(&mut connection, keys, partition).await.map_err(failed)?;
-    if partition == 0 {
+    if partition == 0 && keys.partitions() > 1 {
         agree(client, keys, &mut connection).await?;
     }
     let functions = functions.trusting(client.settings().trust_failover);
     Ok(Started { functions, version, server: server.clone() })
 }
 
-/// That all who share the Redis and the prefix have the same number of partitions: with another one, nobody would hear anybody. Several
-/// are written down by whoever is first. Who may not look there, as by an ACL that is older, does not.
+/// That all who have several partitions of this Redis and prefix have the same number: with another one, nobody would hear anybody. It is
+/// written down by whoever is first. Who may not look there, as by an ACL that is older, does not.
 async fn agree(client: &Client, keys: &Keys, connection: &mut MultiplexedConnection) -> Result<(), StartError> {
     let ours = keys.partitions();
     let mut pipe = redis::pipe();
-    if ours > 1 {
-        pipe.cmd("SET").arg(keys.agreed()).arg(ours).arg("NX");
-    }
+    pipe.cmd("SET").arg(keys.agreed()).arg(ours).arg("NX");
     pipe.cmd("GET").arg(keys.agreed());
     let answers: Vec<RedisResult<Value>> =
         pipe.ignore_errors().query_async(connection).await.map_err(|error| classify(client, &error))?;

@@ -139,12 +139,12 @@ ff :0@0 master,noaddr - 0 1 4 disconnected
         (host.to_owned(), port)
     }
 
-    fn view(claims: &[(&str, u64, &[(u16, u16)])]) -> View {
-        let primary = |(host, epoch, slots): &(&str, u64, &[(u16, u16)])| Primary {
-            place: at(host, 1),
-            epoch: *epoch,
-            slots: slots.to_vec(),
-        };
+    /// Host, epoch and slots.
+    type Claimed<'a> = (&'a str, u64, &'a [(u16, u16)]);
+
+    fn view(claims: &[Claimed<'_>]) -> View {
+        let primary =
+            |(host, epoch, slots): &Claimed<'_>| Primary { place: at(host, 1), epoch: *epoch, slots: slots.to_vec() };
         let primaries: Vec<_> = claims.iter().map(primary).collect();
         View { nodes: primaries.iter().map(|primary| primary.place.clone()).collect(), primaries }
     }
@@ -197,7 +197,10 @@ ff :0@0 master,noaddr - 0 1 4 disconnected
         assert_eq!(claims(&back), [(0, "a", 1)]);
         let gone = settle([0].into_iter(), &[view(&[])], &settled, true);
         assert_eq!(claims(&gone), [(0, "c", 5)], "while nobody has it, it is where it was");
-        assert!(has_slots(std::slice::from_ref(&ahead), &at("b", 1)) && !has_slots(&[ahead.clone()], &at("a", 1)));
+        assert!(
+            has_slots(std::slice::from_ref(&ahead), &at("b", 1))
+                && !has_slots(std::slice::from_ref(&ahead), &at("a", 1))
+        );
         let empty = view(&[("b", 6, &[])]);
         assert!(!has_slots(&[ahead, empty], &at("b", 1)), "the latest counts");
         assert!(!has_slots(&[], &at("b", 1)));

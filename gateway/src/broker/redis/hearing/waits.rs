@@ -68,13 +68,16 @@ impl Hearing {
     pub(crate) async fn acknowledged(&self, names: &[String]) {
         loop {
             let changed = self.changed.notified();
-            let state = self.lock();
-            let is = |name: &String| state.channels.get(name.as_bytes()).is_none_or(|listened| listened.acknowledged);
-            if state.ended.is_some() || names.iter().all(is) {
+            if self.are_acknowledged(names) {
                 return;
             }
-            drop(state);
             changed.await;
         }
+    }
+
+    fn are_acknowledged(&self, names: &[String]) -> bool {
+        let state = self.lock();
+        let is = |name: &String| state.channels.get(name.as_bytes()).is_none_or(|listened| listened.acknowledged);
+        state.ended.is_some() || names.iter().all(is)
     }
 }
