@@ -13,7 +13,7 @@ mod texts;
 /// A key, its range as text, values just outside, and variables without which the range's ends break another rule.
 type Range = (&'static str, [&'static str; 2], [Option<&'static str>; 2], &'static [(&'static str, &'static str)]);
 
-const RANGES: [Range; 46] = [
+const RANGES: [Range; 47] = [
     ("retry", ["100ms", "1h"], [Some("99ms"), Some("1h 1ms")], &[]),
     ("keep_alive", ["1s", "1h"], [Some("999ms"), Some("1h 1ms")], &[]),
     ("limits.write_timeout", ["1s", "10m"], [Some("999ms"), Some("10m 1ms")], &[("log.age", "11m")]),
@@ -56,6 +56,7 @@ const RANGES: [Range; 46] = [
     ("redis.wait", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("redis.connect_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
     ("redis.command_timeout", ["100ms", "1m"], [Some("99ms"), Some("1m 1ms")], &[]),
+    ("redis.partitions", ["1", "16384"], [None, None], &[]),
     ("redis.unready_after", ["0s", "1h"], [None, Some("1h 1ms")], &[]),
     ("embedded.max_bytes", ["65536", "1099511627776"], [Some("65535"), Some("1099511627777")], &[]),
     ("embedded.max_keys", ["1", "100000000"], [Some("0"), Some("100000001")], &[]),
