@@ -130,7 +130,7 @@ impl Settings {
     /// Names in Redis.
     ///
     /// # Errors
-    /// [`KeysError`](crate::keys::KeysError).
+    /// [`KeysError`].
     pub fn keys(&self) -> Result<Keys, KeysError> {
         Keys::new(&self.prefix, self.partitions)
     }
