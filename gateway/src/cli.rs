@@ -36,7 +36,7 @@ pub struct Args {
     /// Allow an address beyond loopback without authentication: whoever reaches it may read and publish
     #[arg(long, global = true)]
     pub insecure: bool,
-    /// Redis, redis://HOST:PORT, or redis+sentinel://HOST,HOST/NAME where Sentinels watch it; rediss for TLS [default: none, the
+    /// Redis, redis://HOST:PORT, redis+sentinel://HOST,HOST/NAME where Sentinels watch it, or redis+cluster://HOST,HOST; rediss for TLS [default: none, the
     /// embedded broker]. Flags show in the list of processes: give a password as SSE_GATEWAY__REDIS__PASSWORD
     #[arg(long, value_name = "URL", global = true)]
     pub redis_url: Option<String>,

@@ -60,7 +60,7 @@ enum Command {
 /// What every command that needs Redis takes.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Redis, as redis://[user[:password]@]host[:port], or redis+sentinel://host,host/name where Sentinels watch it; rediss for TLS
+    /// Redis, as redis://[user[:password]@]host[:port], redis+sentinel://host,host/name where Sentinels watch it, or redis+cluster://host,host; rediss for TLS
     /// [default: redis://127.0.0.1:6379]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,

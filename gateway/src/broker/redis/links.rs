@@ -21,8 +21,8 @@ use super::hearing::Hearing;
 
 /// Answers on the Pub/Sub connection stand behind the messages that came before them.
 pub(super) const PUBSUB_DEADLINE: Duration = Duration::from_secs(10);
-/// How long whoever leaves waits for a server that may be silent: the partition begins anew only then.
-const LEAVE_DEADLINE: Duration = Duration::from_millis(500);
+/// How long whoever leaves waits, in all, for a server that may be silent: the partition begins anew only then.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
 /// Names of one command at most that a partition which goes leaves behind.
 const BATCH: usize = 500;
 
@@ -162,14 +162,16 @@ impl Link {
         if broken || !self.has_sessions() {
             return;
         }
-        for names in names.chunks(BATCH) {
-            match timeout(LEAVE_DEADLINE, self.unsubscribe(names)).await {
-                Ok(Ok(())) => {}
-                // A server that has the partition no more has unsubscribed us by itself.
-                Ok(Err(_)) => return,
-                // One that does not answer is of no use to the others either.
-                Err(_) => return self.break_off(),
+        let all = async {
+            for names in names.chunks(BATCH) {
+                // A server that has the partition no more has unsubscribed us by itself, and says so.
+                self.unsubscribe(names).await?;
             }
+            Ok::<_, RedisError>(())
+        };
+        // One that does not answer is of no use to the others either.
+        if timeout(LEAVE_DEADLINE, all).await.is_err() {
+            self.break_off();
         }
     }
 
